@@ -1,0 +1,209 @@
+//! Sparse columns of text.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+
+use super::interner::{Interner, NotUtf8};
+use super::sparse::{kept, validity};
+
+/// A nullable text column with few distinct values: becomes a dictionary array, or plain text if it turns out
+/// that most values are distinct.
+#[derive(Debug, Default)]
+pub struct TextColumn {
+    rows: Vec<u32>,
+    codes: Vec<u32>,
+    texts: Interner,
+}
+
+impl TextColumn {
+    /// Sets the text of `row`; a second text for the same row replaces the first.
+    ///
+    /// # Errors
+    /// [`NotUtf8`]; nothing is stored then.
+    #[inline]
+    pub fn push(&mut self, row: u32, text: &[u8]) -> Result<(), NotUtf8> {
+        let code = self.texts.intern(text)?;
+        self.push_code(row, code);
+        Ok(())
+    }
+
+    /// Interns a text for use with [`Self::push_code`] until the next [`Self::finish`].
+    ///
+    /// # Errors
+    /// [`NotUtf8`]; nothing is stored then.
+    pub fn code(&mut self, text: &[u8]) -> Result<u32, NotUtf8> {
+        self.texts.intern(text)
+    }
+
+    /// Sets the text of `row` by its code.
+    #[inline]
+    pub fn push_code(&mut self, row: u32, code: u32) {
+        if self.rows.last() == Some(&row) {
+            let last = self.codes.len() - 1;
+            self.codes[last] = code;
+            return;
+        }
+        self.rows.push(row);
+        self.codes.push(code);
+    }
+
+    /// Drops the texts of rows from `rows` on.
+    pub fn truncate(&mut self, rows: usize) {
+        let len = kept(&self.rows, rows);
+        self.rows.truncate(len);
+        self.codes.truncate(len);
+    }
+
+    /// Bytes held, roughly.
+    pub fn bytes(&self) -> usize {
+        self.rows.len() * 8 + self.texts.text_bytes()
+    }
+
+    /// The dense array of `total` rows, or `None` if no row has a text. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
+        if self.rows.is_empty() {
+            self.texts.clear();
+            return None;
+        }
+        let nulls = validity(&self.rows, total);
+        // Beyond half distinct, a dictionary only adds a key to each text.
+        let array: ArrayRef = if self.texts.len() * 2 > self.rows.len() && self.texts.len() > 64 {
+            let mut offsets = Vec::with_capacity(total + 1);
+            let mut bytes = Vec::with_capacity(self.texts.text_bytes());
+            offsets.push(0i32);
+            for (&row, &code) in self.rows.iter().zip(&self.codes) {
+                offsets.resize(row as usize + 1, bytes.len() as i32);
+                bytes.extend_from_slice(self.texts.get(code));
+            }
+            offsets.resize(total + 1, bytes.len() as i32);
+            self.texts.clear();
+            plain(offsets, bytes, nulls)
+        } else {
+            let mut keys = vec![0i32; total];
+            for (&row, &code) in self.rows.iter().zip(&self.codes) {
+                keys[row as usize] = code as i32;
+            }
+            let (offsets, bytes) = self.texts.take();
+            let values = plain(offsets, bytes, None);
+            let keys = Int32Array::new(ScalarBuffer::from(keys), nulls);
+            // SAFETY: every key is a code given out by the interner whose texts are the values.
+            Arc::new(unsafe { DictionaryArray::new_unchecked(keys, values) })
+        };
+        self.rows.clear();
+        self.codes.clear();
+        Some(array)
+    }
+}
+
+/// A nullable text column whose values are mostly distinct, such as log bodies.
+#[derive(Debug, Default)]
+pub struct PlainTextColumn {
+    rows: Vec<u32>,
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl PlainTextColumn {
+    /// Sets the text of `row`, which must be greater than every row set before.
+    ///
+    /// # Errors
+    /// [`NotUtf8`]; nothing is stored then.
+    #[inline]
+    pub fn push(&mut self, row: u32, text: &[u8]) -> Result<(), NotUtf8> {
+        if simdutf8::basic::from_utf8(text).is_err() {
+            return Err(NotUtf8);
+        }
+        self.rows.push(row);
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len() as u32);
+        Ok(())
+    }
+
+    /// Drops the texts of rows from `rows` on.
+    pub fn truncate(&mut self, rows: usize) {
+        let len = kept(&self.rows, rows);
+        self.rows.truncate(len);
+        self.ends.truncate(len);
+        self.bytes.truncate(self.ends.last().map_or(0, |&e| e as usize));
+    }
+
+    /// Bytes held, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + self.rows.len() * 8
+    }
+
+    /// The dense array of `total` rows, or `None` if no row has a text. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        let nulls = validity(&self.rows, total);
+        let mut offsets = Vec::with_capacity(total + 1);
+        offsets.push(0i32);
+        let mut end = 0i32;
+        for (&row, &row_end) in self.rows.iter().zip(&self.ends) {
+            offsets.resize(row as usize + 1, end);
+            end = row_end as i32;
+        }
+        offsets.resize(total + 1, end);
+        self.rows.clear();
+        self.ends.clear();
+        Some(plain(offsets, std::mem::take(&mut self.bytes), nulls))
+    }
+}
+
+fn plain(offsets: Vec<i32>, bytes: Vec<u8>, nulls: Option<arrow::buffer::NullBuffer>) -> ArrayRef {
+    // SAFETY: offsets ascend from 0 to the number of bytes.
+    let offsets = unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets)) };
+    // SAFETY: every text was checked to be UTF-8 when it was pushed, and offsets lie at text boundaries.
+    let array = unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls) };
+    debug_assert!(array.to_data().validate_full().is_ok());
+    Arc::new(array)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::compute::cast;
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    fn texts(array: &ArrayRef) -> Vec<Option<String>> {
+        let array = cast(array, &DataType::Utf8).unwrap();
+        array.as_string::<i32>().iter().map(|t| t.map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn dictionary_and_plain_forms_hold_the_same_texts() {
+        for distinct in [3u32, 1000] {
+            let mut column = TextColumn::default();
+            let mut plain = PlainTextColumn::default();
+            let mut expected = vec![None; 2001];
+            for row in (1..2000).step_by(2) {
+                let text = format!("v{}", row % (distinct * 2));
+                column.push(row, text.as_bytes()).unwrap();
+                plain.push(row, text.as_bytes()).unwrap();
+                expected[row as usize] = Some(text);
+            }
+            column.push(2000, b"gone").unwrap();
+            plain.push(2000, b"gone").unwrap();
+            column.truncate(2000);
+            plain.truncate(2000);
+            let array = column.finish(2001).unwrap();
+            assert_eq!(matches!(array.data_type(), DataType::Utf8), distinct == 1000);
+            assert_eq!(texts(&array), expected);
+            assert_eq!(texts(&plain.finish(2001).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_utf8_and_keeps_the_rest() {
+        let mut column = TextColumn::default();
+        column.push(0, b"ok").unwrap();
+        assert_eq!(column.push(1, b"\xff"), Err(NotUtf8));
+        assert_eq!(texts(&column.finish(2).unwrap()), [Some("ok".to_owned()), None]);
+    }
+}
