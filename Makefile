@@ -1,0 +1,44 @@
+# Everything a contributor does, by one name each. `make help` lists them.
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+DATA_DIR ?= ./data
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test test-rust test-e2e bench lint fmt setup clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build the release binary and start the platform on ./data (local disk + SQLite)
+	cargo build --release -p otlp-rust
+	"$(CARGO_TARGET_DIR)/release/otlp-rust" serve --data-dir "$(DATA_DIR)"
+
+demo: ## like run, with a generator of a believable shop's telemetry beside it
+	cargo build --release -p otlp-rust
+	DATA_DIR="$(DATA_DIR)" scripts/demo.sh
+
+test: setup ## everything: Rust tests, black-box tests, format, dependency rules
+	scripts/test.sh all
+
+test-rust: setup ## only the Rust tests
+	scripts/test.sh rust
+
+test-e2e: setup ## only the black-box tests (E2E_ARGS="-k crash" picks some)
+	scripts/test.sh e2e
+
+bench: ## build the release binaries, measure, write benches/results
+	cargo build --release -p otlp-rust -p otlp-rust-bench
+	"$(CARGO_TARGET_DIR)/release/bench" all --binary "$(CARGO_TARGET_DIR)/release/otlp-rust" $(BENCH_ARGS)
+
+lint: setup ## rustfmt, clippy with warnings as errors, cargo-deny
+	scripts/lint.sh all
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+setup: ## install what the tests need and this machine lacks
+	scripts/setup-tests.sh
+
+clean: ## remove build output and test tools (not ./data)
+	cargo clean
+	rm -rf .tools tests/e2e/js/node_modules

