@@ -1,0 +1,11 @@
+DROP TABLE lease;
+DROP TABLE gc_queue;
+DROP TABLE part_stat;
+DROP TABLE part;
+DROP TABLE lake_commit;
+DROP TABLE lake_head;
+DROP TABLE ingest_dedupe;
+DROP TABLE segment_slice;
+DROP TABLE segment;
+DROP TABLE dataset_column;
+DROP TABLE dataset;

@@ -1,0 +1,152 @@
+//! Bringing the tables to the version this program knows, and back.
+//!
+//! Migrations are embedded, numbered, and exist in both directions for both databases. A database that is ahead of the
+//! program is refused: an old program could drop what it does not understand.
+
+use std::borrow::Cow;
+
+use sqlx::SqlStr;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use crate::db::{Dialect, Pools};
+use crate::{Catalog, CatalogError, Result};
+
+/// What [`Catalog::migrate`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MigrationReport {
+    /// The version found, 0 for an empty database.
+    pub from: i64,
+    /// The version now.
+    pub to: i64,
+}
+
+macro_rules! migrations {
+    ($($version:literal $name:literal;)*) => {
+        /// Version and name, then up and down for SQLite, up and down for PostgreSQL.
+        const MIGRATIONS: &[(i64, &str, [&str; 4])] = &[$((
+            $version,
+            $name,
+            [
+                include_str!(concat!("../migrations/sqlite/", $name, ".up.sql")),
+                include_str!(concat!("../migrations/sqlite/", $name, ".down.sql")),
+                include_str!(concat!("../migrations/postgres/", $name, ".up.sql")),
+                include_str!(concat!("../migrations/postgres/", $name, ".down.sql")),
+            ],
+        ),)*];
+    };
+}
+
+migrations! {
+    1 "0001_core";
+}
+
+/// The newest version this program knows.
+fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
+}
+
+fn migrator(dialect: Dialect) -> Migrator {
+    let offset = match dialect {
+        Dialect::Sqlite => 0,
+        Dialect::Postgres => 2,
+    };
+    let migrations = MIGRATIONS.iter().flat_map(|(version, name, sql)| {
+        [
+            (MigrationType::ReversibleUp, sql[offset]),
+            (MigrationType::ReversibleDown, sql[offset + 1]),
+        ]
+        .map(|(direction, sql)| {
+            Migration::new(
+                *version,
+                Cow::Borrowed(name),
+                direction,
+                SqlStr::from_static(sql),
+                false,
+            )
+        })
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+impl Catalog {
+    /// Brings the tables to the newest version. Several processes may call it at once.
+    ///
+    /// # Errors
+    /// [`CatalogError::NewerSchema`] when the database is ahead of this program, [`CatalogError::Migration`] when
+    /// a migration fails.
+    pub async fn migrate(&self) -> Result<MigrationReport> {
+        let from = self.refuse_newer_schema().await?;
+        let migrator = migrator(self.pools.dialect());
+        // A failed migration may leave the session's migration lock behind: that connection is closed, not reused.
+        let outcome = match &self.pools {
+            Pools::Sqlite { writer, .. } => migrator.run_direct(None, &mut *writer.acquire().await?, false).await,
+            Pools::Postgres(pool) => {
+                let mut connection = pool.acquire().await?;
+                let outcome = migrator.run_direct(None, &mut *connection, false).await;
+                if outcome.is_err() {
+                    connection.close().await?;
+                }
+                outcome
+            }
+        };
+        let to = self.schema_version().await?;
+        match outcome {
+            // On SQLite another process may have done the same work in the meantime.
+            Err(error) if from == newest() || to != newest() => Err(migration_error(error)),
+            _ => Ok(MigrationReport { from, to }),
+        }
+    }
+
+    /// Takes the tables back to version `target`, 0 for none. **Data in tables that go is lost.**
+    ///
+    /// # Errors
+    /// [`CatalogError::NewerSchema`] when the database is ahead of this program, [`CatalogError::Invalid`] for a
+    /// target above its version, [`CatalogError::Migration`] when a migration fails.
+    pub async fn migrate_down(&self, target: i64) -> Result<()> {
+        let found = self.refuse_newer_schema().await?;
+        if target < 0 || target > found {
+            return Err(CatalogError::Invalid(format!(
+                "cannot migrate down to {target}: the catalog is at {found}"
+            )));
+        }
+        let migrator = migrator(self.pools.dialect());
+        let outcome = match &self.pools {
+            Pools::Sqlite { writer, .. } => migrator.undo(writer, target).await,
+            Pools::Postgres(pool) => migrator.undo(pool, target).await,
+        };
+        self.dataset_ids.write().clear();
+        outcome.map_err(migration_error)
+    }
+
+    /// The version of the tables, 0 when there are none.
+    async fn schema_version(&self) -> Result<i64> {
+        let found = self
+            .pools
+            .fetch("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations", Vec::new())
+            .await;
+        match found {
+            Ok(rows) => rows.first().map_or(Ok(0), |row| row.int(0)),
+            Err(CatalogError::NotMigrated) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn refuse_newer_schema(&self) -> Result<i64> {
+        let (found, known) = (self.schema_version().await?, newest());
+        if found > known {
+            return Err(CatalogError::NewerSchema { found, known });
+        }
+        Ok(found)
+    }
+}
+
+fn migration_error(error: MigrateError) -> CatalogError {
+    match error {
+        MigrateError::Execute(error) => error.into(),
+        MigrateError::ExecuteMigration(error, version) => match CatalogError::from(error) {
+            CatalogError::Unavailable(error) => CatalogError::Unavailable(error),
+            error => CatalogError::Migration(format!("version {version}: {error}")),
+        },
+        error => CatalogError::Migration(error.to_string()),
+    }
+}

@@ -1,0 +1,315 @@
+//! What goes into the catalog and comes out of it. Plain records: the rules are in the methods that take them.
+
+use schema::{Dataset, TenantId, UnixNanos};
+
+/// A segment to commit: one object with slices back to back, and what makes its acknowledgement safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSegment {
+    /// Where the object is in the store; never used before.
+    pub path: String,
+    /// Size of the object in bytes.
+    pub bytes: i64,
+    /// When the segment was cut, by the writer's clock.
+    pub created_at: UnixNanos,
+    /// The process that wrote it, for people.
+    pub writer: String,
+    /// Version of the segment format.
+    pub format_version: i32,
+    /// At least one, at distinct offsets.
+    pub slices: Vec<NewSlice>,
+    /// The requests whose items are in this segment.
+    pub requests: Vec<RequestKey>,
+    /// Columns that the slices have and the writer has not seen in the catalog; those known already are ignored.
+    pub columns: Vec<NewColumn>,
+}
+
+/// A byte range of a segment with rows of one tenant and dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSlice {
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// First byte within the object.
+    pub offset: i64,
+    /// Length in bytes.
+    pub length: i64,
+    /// Number of rows.
+    pub rows: i64,
+    /// Smallest time of a row, ns.
+    pub min_ts: UnixNanos,
+    /// Largest time of a row, ns.
+    pub max_ts: UnixNanos,
+    /// xxh3-64 of the bytes, its bits as a signed number.
+    pub checksum: i64,
+}
+
+/// The identity of an ingest request: the hash of its decompressed payload, unique within a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestKey {
+    /// The tenant that sent it.
+    pub tenant: TenantId,
+    /// 128-bit hash.
+    pub hash: [u8; 16],
+}
+
+/// A physical column seen in rows of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NewColumn {
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Physical name, such as `attr.http.status:int`.
+    pub name: String,
+    /// `utf8`, `int64`, `float64` or `bool`.
+    pub data_type: String,
+}
+
+/// A known column of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Column {
+    /// Stable number, growing in the order of first appearance.
+    pub id: i64,
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Physical name.
+    pub name: String,
+    /// `utf8`, `int64`, `float64` or `bool`.
+    pub data_type: String,
+}
+
+/// What became of [`Catalog::commit_segment`](crate::Catalog::commit_segment).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Everything is durable and visible to the next snapshot.
+    Committed {
+        /// The segment's number.
+        segment_id: i64,
+        /// The slices' numbers, in the order they were given.
+        slice_ids: Vec<i64>,
+    },
+    /// Nothing was written: these requests (indexes into `requests`, ascending) were committed before, or
+    /// repeat an earlier one of the same segment.
+    Duplicates(Vec<usize>),
+}
+
+/// A live slice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Slice {
+    /// Never reused.
+    pub id: i64,
+    /// The segment it lies in.
+    pub segment_id: i64,
+    /// The segment's object.
+    pub path: String,
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// First byte within the object.
+    pub offset: i64,
+    /// Length in bytes.
+    pub length: i64,
+    /// Number of rows.
+    pub rows: i64,
+    /// Smallest time of a row, ns.
+    pub min_ts: UnixNanos,
+    /// Largest time of a row, ns.
+    pub max_ts: UnixNanos,
+    /// xxh3-64 of the bytes, its bits as a signed number.
+    pub checksum: i64,
+    /// When the segment was cut.
+    pub created_at: UnixNanos,
+}
+
+/// A Parquet object to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPart {
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Compaction level; larger is more compacted.
+    pub level: i32,
+    /// Where the object is in the store; never used before.
+    pub path: String,
+    /// Number of rows.
+    pub rows: i64,
+    /// Size of the object in bytes.
+    pub bytes: i64,
+    /// Size of the Parquet footer in bytes, so that one ranged read fetches it.
+    pub footer_bytes: i64,
+    /// Smallest time of a row, ns.
+    pub min_ts: UnixNanos,
+    /// Largest time of a row, ns.
+    pub max_ts: UnixNanos,
+    /// First byte of the embedded index, 0 when there is none.
+    pub index_offset: i64,
+    /// Size of the embedded index in bytes, 0 when there is none.
+    pub index_bytes: i64,
+    /// Number of entries of the embedded index.
+    pub index_entries: i64,
+    /// Version of the part format.
+    pub format_version: i32,
+    /// xxh3-64 of the bytes, its bits as a signed number.
+    pub checksum: i64,
+    /// Pruning statistics, one per column. One with a NUL character is not stored (PostgreSQL's text cannot hold
+    /// it); a missing statistic only means that the part is not pruned by that column.
+    pub stats: Vec<PartStat>,
+}
+
+/// The range of a column in a part, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PartStat {
+    /// Physical column name.
+    pub column: String,
+    /// Lower bound, inclusive.
+    pub min: String,
+    /// Upper bound, inclusive.
+    pub max: String,
+}
+
+/// A published part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Never reused.
+    pub id: i64,
+    /// The snapshot sequence that published it.
+    pub begin_seq: i64,
+    /// When it was published.
+    pub created_at: UnixNanos,
+    /// Number of its first row among all rows ever published in its dataset.
+    pub row_id_start: i64,
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Compaction level.
+    pub level: i32,
+    /// Where the object is in the store.
+    pub path: String,
+    /// Number of rows.
+    pub rows: i64,
+    /// Size of the object in bytes.
+    pub bytes: i64,
+    /// Size of the Parquet footer in bytes.
+    pub footer_bytes: i64,
+    /// Smallest time of a row, ns.
+    pub min_ts: UnixNanos,
+    /// Largest time of a row, ns.
+    pub max_ts: UnixNanos,
+    /// First byte of the embedded index.
+    pub index_offset: i64,
+    /// Size of the embedded index in bytes.
+    pub index_bytes: i64,
+    /// Number of entries of the embedded index.
+    pub index_entries: i64,
+    /// Version of the part format.
+    pub format_version: i32,
+    /// xxh3-64 of the bytes, its bits as a signed number.
+    pub checksum: i64,
+    /// Pruning statistics, ordered by column name.
+    pub stats: Vec<PartStat>,
+}
+
+/// Everything a query needs to know, as of one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The sequence of the parts; it grows with every change of them, not with commits of segments.
+    pub sequence: i64,
+    /// Live slices, in commit order.
+    pub slices: Vec<Slice>,
+    /// Live parts, in the order of their ids.
+    pub parts: Vec<Part>,
+    /// All columns of the datasets asked for, whatever the time range, in the order of their ids.
+    pub columns: Vec<Column>,
+}
+
+/// Live slices and parts of a tenant and dataset, for the compaction planner and for metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Live slices.
+    pub slices: i64,
+    /// Their rows.
+    pub rows: i64,
+    /// Their bytes.
+    pub bytes: i64,
+    /// When the oldest of them was cut; none without slices.
+    pub oldest_created_at: Option<UnixNanos>,
+    /// Live parts by level, ascending.
+    pub levels: Vec<LevelSize>,
+}
+
+/// Live parts of one level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelSize {
+    /// Compaction level.
+    pub level: i32,
+    /// Number of parts.
+    pub parts: i64,
+    /// Their rows.
+    pub rows: i64,
+    /// Their bytes.
+    pub bytes: i64,
+}
+
+/// A compaction: what goes and what comes, in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// The owner of all rows involved.
+    pub tenant: TenantId,
+    /// The kind of all rows involved.
+    pub dataset: Dataset,
+    /// Ids of the slices that go.
+    pub slices: Vec<i64>,
+    /// Ids of the parts that go.
+    pub parts: Vec<i64>,
+    /// The parts that come.
+    pub add: Vec<NewPart>,
+}
+
+/// What retention removed, or would remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expired {
+    /// Rows of the slices and parts.
+    pub rows: i64,
+    /// Bytes of the slices and parts.
+    pub bytes: i64,
+    /// Number of slices.
+    pub slices: i64,
+    /// Number of parts.
+    pub parts: i64,
+}
+
+/// An object that may be deleted from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcEntry {
+    /// To hand back to [`Catalog::gc_done`](crate::Catalog::gc_done).
+    pub id: i64,
+    /// Where the object is in the store.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: i64,
+    /// From when it may be deleted.
+    pub due_at: UnixNanos,
+}
+
+/// The right to do, alone, the work that `name` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What the lease is for.
+    pub name: String,
+    /// The process that holds it.
+    pub holder: String,
+    /// The fencing token: grows with every change of holder.
+    pub token: i64,
+    /// When somebody else may take it.
+    pub expires_at: UnixNanos,
+}

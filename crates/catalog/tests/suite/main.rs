@@ -1,0 +1,96 @@
+//! One suite, two databases: every case runs on SQLite and on PostgreSQL 15, each on a database of its own.
+//!
+//! SQLite gets a test per case. PostgreSQL gets one test for all, because starting a server costs more than the cases.
+
+mod compaction;
+mod fixture;
+mod ingest;
+mod leases;
+mod migrations;
+mod retention;
+
+use catalog::testing::PostgresServer;
+use fixture::Database;
+
+macro_rules! cases {
+    ($($module:ident::$case:ident,)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("made/on/demand.db");
+                crate::$module::$case(crate::Database::sqlite(&path)).await;
+            })*
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn postgres_passes_every_case() {
+            let server = PostgresServer::start().await;
+            $(
+                println!("case {}", stringify!($case)); // the last one printed is the one that failed
+                $module::$case(Database::new(&server.database().await.unwrap())).await;
+            )*
+        }
+    };
+}
+
+cases! {
+    ingest::a_commit_is_in_the_next_snapshot,
+    ingest::duplicates_write_nothing,
+    ingest::a_key_twice_in_one_segment_is_a_duplicate,
+    ingest::of_two_concurrent_commits_of_one_request_one_wins,
+    ingest::many_concurrent_commits_with_shared_columns_all_land,
+    ingest::expired_requests_are_forgotten,
+    ingest::columns_keep_their_order_and_any_name,
+    ingest::wild_timestamps_come_back,
+    ingest::time_ranges_are_inclusive,
+    ingest::more_rows_than_one_statement_binds,
+    ingest::invalid_segments_are_refused,
+    ingest::tenants_are_apart,
+    compaction::replace_moves_the_sequence_and_queues_garbage,
+    compaction::a_fenced_replace_changes_nothing,
+    compaction::a_conflicting_replace_changes_nothing,
+    compaction::of_two_concurrent_replaces_of_one_slice_one_wins,
+    compaction::concurrent_replaces_that_empty_a_segment_queue_it_once,
+    compaction::invalid_replacements_are_refused,
+    compaction::the_backlog_counts_what_is_live,
+    compaction::objects_are_known_until_collected,
+    compaction::a_snapshot_is_consistent_while_parts_change,
+    retention::expire_removes_what_is_wholly_old,
+    retention::a_fenced_expire_changes_nothing,
+    leases::a_lease_has_one_holder_until_it_expires,
+    leases::a_released_lease_is_fenced,
+    leases::of_many_who_want_a_lease_one_gets_it,
+    migrations::down_and_up_again,
+    migrations::a_newer_schema_is_refused,
+    migrations::without_tables_the_error_says_so,
+    migrations::several_processes_may_migrate_at_once,
+    migrations::a_reopened_catalog_knows_everything,
+}
+
+#[tokio::test]
+async fn a_catalog_in_memory_works() {
+    ingest::a_commit_is_in_the_next_snapshot(Database::new("sqlite::memory:")).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_corrupt() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.db");
+    std::fs::write(
+        &path,
+        "this is not a database, and long enough to be read as a header of one".repeat(20),
+    )
+    .unwrap();
+    let error = Database::sqlite(&path).connect_error().await;
+    assert!(matches!(error, catalog::CatalogError::Corrupt(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unavailable() {
+    // Port 1 is privileged and unused: nobody answers.
+    let error = Database::new("postgres://nobody@127.0.0.1:1/none")
+        .connect_error()
+        .await;
+    assert!(error.is_retryable(), "{error:?}");
+}
