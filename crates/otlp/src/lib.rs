@@ -5,4 +5,10 @@
 //!
 //! Absent on purpose: this crate does no I/O, knows no storage and no query language, and keeps no state between requests.
 
+pub mod encode;
+pub mod json;
+pub mod model;
 pub mod wire;
+
+#[cfg(test)]
+mod oracle;

@@ -7,10 +7,12 @@
 mod error;
 mod packed;
 mod reader;
+mod writer;
 
 pub use error::{WireError, WireType};
 pub use packed::{PackedDoubles, PackedFixed64, PackedVarints};
 pub use reader::{Reader, Value};
+pub use writer::{Open, Writer};
 
 #[cfg(test)]
 mod tests;

@@ -42,9 +42,7 @@ pub enum WireError {
     #[error("malformed protobuf: {tag:#x} at byte {offset} is not a field tag")]
     InvalidTag { offset: usize, tag: u64 },
     /// A length that points past the end of the message.
-    #[error(
-        "truncated protobuf: the field at byte {offset} claims {length} bytes but {available} remain"
-    )]
+    #[error("truncated protobuf: the field at byte {offset} claims {length} bytes but {available} remain")]
     LengthOverflow {
         offset: usize,
         length: u64,
@@ -54,9 +52,7 @@ pub enum WireError {
     #[error("malformed protobuf: expected a {expected} field, found {found}")]
     WrongWireType { expected: WireType, found: WireType },
     /// A packed list whose length is not a multiple of its elements'.
-    #[error(
-        "malformed protobuf: a packed list of {length} bytes does not divide into {width}-byte elements"
-    )]
+    #[error("malformed protobuf: a packed list of {length} bytes does not divide into {width}-byte elements")]
     PackedLength { length: usize, width: usize },
     /// An end-group tag that closes nothing, or closes another field's group.
     #[error("malformed protobuf: unmatched end-group tag at byte {offset}")]

@@ -27,10 +27,7 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn packed_fixed64(self) -> Result<PackedFixed64<'a>, WireError> {
         match self {
-            Value::Bytes(packed) if packed.len().is_multiple_of(8) => Ok(PackedFixed64 {
-                packed,
-                single: None,
-            }),
+            Value::Bytes(packed) if packed.len().is_multiple_of(8) => Ok(PackedFixed64 { packed, single: None }),
             Value::Bytes(packed) => Err(WireError::PackedLength {
                 length: packed.len(),
                 width: 8,

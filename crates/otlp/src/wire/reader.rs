@@ -253,9 +253,7 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(*array)
             }
-            None => Err(WireError::Truncated {
-                offset: self.offset(),
-            }),
+            None => Err(WireError::Truncated { offset: self.offset() }),
         }
     }
 

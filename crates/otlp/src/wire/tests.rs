@@ -42,10 +42,7 @@ fn varints_of_every_length() {
         }
     }
     // Padded with zero groups: legal, if wasteful.
-    assert_eq!(
-        fields(&[0x08, 0x81, 0x80, 0x00]).unwrap(),
-        vec![(1, Value::Varint(1))]
-    );
+    assert_eq!(fields(&[0x08, 0x81, 0x80, 0x00]).unwrap(), vec![(1, Value::Varint(1))]);
 }
 
 #[test]
@@ -65,9 +62,7 @@ fn malformed_bytes_name_the_offset() {
             },
         ),
         (
-            &[
-                0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
-            ],
+            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
             WireError::LengthOverflow {
                 offset: 11,
                 length: u64::MAX,
@@ -75,26 +70,16 @@ fn malformed_bytes_name_the_offset() {
             },
         ),
         (
-            &[
-                0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,
-            ],
+            &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
             WireError::VarintTooLong { offset: 1 },
         ),
         (
-            &[
-                0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00,
-            ],
+            &[0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00],
             WireError::VarintTooLong { offset: 1 },
         ),
         (&[0x00], WireError::InvalidTag { offset: 0, tag: 0 }),
         (&[0x02, 0], WireError::InvalidTag { offset: 0, tag: 2 }),
-        (
-            &[0x0e],
-            WireError::InvalidTag {
-                offset: 1,
-                tag: 0x0e,
-            },
-        ),
+        (&[0x0e], WireError::InvalidTag { offset: 1, tag: 0x0e }),
         (&[0x0c], WireError::UnmatchedEndGroup { offset: 1 }),
         (&[0x0b, 0x14], WireError::UnmatchedEndGroup { offset: 1 }),
         (&[0x0b, 0x08, 1], WireError::Truncated { offset: 3 }),
@@ -110,10 +95,7 @@ fn groups_are_skipped_up_to_a_depth() {
     let bytes = [0x0b, 0x10, 5, 0x1a, 1, b'x', 0x23, 0x24, 0x0c, 0x08, 7];
     assert_eq!(fields(&bytes).unwrap(), vec![(1, Value::Varint(7))]);
     let deep = vec![0x0b; 100_000];
-    assert!(matches!(
-        fields(&deep),
-        Err(WireError::GroupTooDeep { limit: 100, .. })
-    ));
+    assert!(matches!(fields(&deep), Err(WireError::GroupTooDeep { limit: 100, .. })));
 }
 
 #[test]
@@ -142,24 +124,12 @@ fn packed_lists_in_both_forms() {
     let doubles = Value::Bytes(&bytes).packed_doubles().unwrap();
     assert_eq!(doubles.len(), 2);
     assert_eq!(doubles.collect::<Vec<_>>(), [1.5, f64::INFINITY]);
-    assert_eq!(
-        Value::Fixed64(9)
-            .packed_fixed64()
-            .unwrap()
-            .collect::<Vec<_>>(),
-        [9]
-    );
+    assert_eq!(Value::Fixed64(9).packed_fixed64().unwrap().collect::<Vec<_>>(), [9]);
     assert_eq!(
         Value::Bytes(&[0; 9]).packed_fixed64().unwrap_err(),
-        WireError::PackedLength {
-            length: 9,
-            width: 8
-        }
+        WireError::PackedLength { length: 9, width: 8 }
     );
-    let varints: Result<Vec<_>, _> = Value::Bytes(&[1, 0x96, 1])
-        .packed_varints()
-        .unwrap()
-        .collect();
+    let varints: Result<Vec<_>, _> = Value::Bytes(&[1, 0x96, 1]).packed_varints().unwrap().collect();
     assert_eq!(varints.unwrap(), [1, 150]);
     let single: Result<Vec<_>, _> = Value::Varint(8).packed_varints().unwrap().collect();
     assert_eq!(single.unwrap(), [8]);
