@@ -9,6 +9,8 @@ pub mod encode;
 pub mod json;
 pub mod model;
 pub mod wire;
+pub mod columns;
+pub mod decode;
 
 #[cfg(test)]
 mod oracle;

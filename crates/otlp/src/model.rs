@@ -30,6 +30,17 @@ pub enum Signal {
     Metrics,
 }
 
+impl Signal {
+    /// `traces`, `logs` or `metrics`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Logs => "logs",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
 /// The value of an attribute or the body of a log record.
 ///
 /// Nesting is unbounded in the type, but encoding and dropping recurse: whoever builds values from outside input bounds

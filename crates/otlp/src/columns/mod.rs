@@ -9,7 +9,7 @@ mod interner;
 mod sparse;
 mod text;
 
-pub use attributes::{AttributeColumns, ColumnAdmission, RestOnly};
+pub use attributes::{AttributeColumns, ColumnAdmission, Owner, RestOnly};
 pub use interner::Interner;
 pub use sparse::{BoolColumn, IdColumn, ListColumn, NumberColumn};
 pub use text::{PlainTextColumn, TextColumn};

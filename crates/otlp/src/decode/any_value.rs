@@ -1,0 +1,172 @@
+//! `KeyValue` and `AnyValue` (opentelemetry/proto/common/v1), and their JSON text form.
+//!
+//! The JSON form is plain where JSON has the type: text, booleans, integers, arrays and objects. Doubles always carry
+//! a point or an exponent so that they stay apart from integers; what JSON lacks is an object with one `$` key:
+//! `{"$bytes":"<base64>"}`, `{"$double":"NaN"}`. An unset value is `null`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Fault, ItemError};
+use crate::wire::{Reader, WireError};
+
+/// An `AnyValue` still in wire form.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AnyRef<'a> {
+    /// No value set.
+    Empty,
+    /// `string_value`, not yet checked to be UTF-8.
+    Text(&'a [u8]),
+    /// `bool_value`.
+    Bool(bool),
+    /// `int_value`.
+    Int(i64),
+    /// `double_value`.
+    Double(f64),
+    /// The `ArrayValue` message.
+    Array(&'a [u8]),
+    /// The `KeyValueList` message.
+    Map(&'a [u8]),
+    /// `bytes_value`.
+    Bytes(&'a [u8]),
+}
+
+/// Reads an `AnyValue` message.
+///
+/// # Errors
+/// Malformed protobuf.
+#[inline]
+pub fn any_value(message: &[u8]) -> Result<AnyRef<'_>, WireError> {
+    let mut reader = Reader::new(message);
+    let mut value = AnyRef::Empty;
+    while let Some((field, content)) = reader.next()? {
+        value = match field {
+            1 => AnyRef::Text(content.bytes()?),
+            2 => AnyRef::Bool(content.bool()?),
+            3 => AnyRef::Int(content.int64()?),
+            4 => AnyRef::Double(content.f64()?),
+            5 => AnyRef::Array(content.bytes()?),
+            6 => AnyRef::Map(content.bytes()?),
+            7 => AnyRef::Bytes(content.bytes()?),
+            _ => value,
+        };
+    }
+    Ok(value)
+}
+
+/// Reads a `KeyValue` message into key and value.
+///
+/// # Errors
+/// Malformed protobuf.
+#[inline]
+pub fn key_value(message: &[u8]) -> Result<(&[u8], AnyRef<'_>), WireError> {
+    let mut reader = Reader::new(message);
+    let (mut key, mut value) = (&[][..], AnyRef::Empty);
+    while let Some((field, content)) = reader.next()? {
+        match field {
+            1 => key = content.bytes()?,
+            2 => value = any_value(content.bytes()?)?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+/// Appends the JSON form of a value.
+///
+/// # Errors
+/// Malformed protobuf, text that is not UTF-8, nesting deeper than `depth` levels.
+pub fn write_json(value: AnyRef<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| ItemError::InvalidUtf8("an attribute's value"));
+    match value {
+        AnyRef::Empty => out.extend_from_slice(b"null"),
+        AnyRef::Text(bytes) => write_json_string(text(bytes)?, out),
+        AnyRef::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
+        AnyRef::Int(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        AnyRef::Double(number) if number.is_finite() => out.extend_from_slice(format!("{number:?}").as_bytes()),
+        AnyRef::Double(number) => {
+            let name = if number.is_nan() { "NaN" } else if number > 0.0 { "Infinity" } else { "-Infinity" };
+            out.extend_from_slice(format!("{{\"$double\":\"{name}\"}}").as_bytes());
+        }
+        AnyRef::Bytes(bytes) => {
+            out.extend_from_slice(b"{\"$bytes\":\"");
+            out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
+        AnyRef::Array(message) => {
+            let depth = depth.checked_sub(1).ok_or(ItemError::TooDeep)?;
+            out.push(b'[');
+            let mut reader = Reader::new(message);
+            let mut first = true;
+            while let Some((field, content)) = reader.next()? {
+                if field == 1 {
+                    if !std::mem::take(&mut first) {
+                        out.push(b',');
+                    }
+                    write_json(any_value(content.bytes()?)?, out, depth)?;
+                }
+            }
+            out.push(b']');
+        }
+        AnyRef::Map(message) => {
+            let depth = depth.checked_sub(1).ok_or(ItemError::TooDeep)?;
+            let mut reader = Reader::new(message);
+            out.push(b'{');
+            let mut first = true;
+            while let Some((field, content)) = reader.next()? {
+                if field == 1 {
+                    if !std::mem::take(&mut first) {
+                        out.push(b',');
+                    }
+                    let (key, value) = key_value(content.bytes()?)?;
+                    write_json_string(text(key)?, out);
+                    out.push(b':');
+                    write_json(value, out, depth)?;
+                }
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+/// Appends a JSON object of repeated `KeyValue` messages, or nothing if there are none.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_json_object<'a>(
+    attributes: impl Iterator<Item = &'a [u8]>,
+    out: &mut Vec<u8>,
+    depth: usize,
+) -> Result<(), Fault> {
+    let mut first = true;
+    for message in attributes {
+        out.push(if std::mem::take(&mut first) { b'{' } else { b',' });
+        let (key, value) = key_value(message)?;
+        let key = std::str::from_utf8(key).map_err(|_| ItemError::InvalidUtf8("an attribute's key"))?;
+        write_json_string(key, out);
+        out.push(b':');
+        write_json(value, out, depth)?;
+    }
+    if !first {
+        out.push(b'}');
+    }
+    Ok(())
+}
+
+/// Appends a JSON string (RFC 8259, section 7).
+pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}

@@ -1,0 +1,154 @@
+//! The rows of one tenant that wait for a commit.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema};
+use arrow::error::ArrowError;
+use schema::columns::AttributeType;
+use schema::{Dataset, UnixNanos};
+
+use super::logs::LogRows;
+use super::metrics::MetricRows;
+use super::resource::Resources;
+use super::traces::SpanRows;
+use super::{DecodeLimits, KnownIds, Outcome};
+use crate::columns::ColumnAdmission;
+use crate::model::Signal;
+use crate::wire::{Reader, WireError};
+
+/// Named arrays of equal length.
+#[derive(Debug, Default)]
+pub(super) struct Columns(pub Vec<(Field, ArrayRef)>);
+
+/// Decides on columns per dataset.
+pub trait Admissions: Send + Sync {
+    /// The decision maker for one dataset.
+    fn for_dataset(&self, dataset: Dataset) -> &dyn ColumnAdmission;
+}
+
+/// Admits up to a number of columns per dataset, for tests and tools.
+#[derive(Debug)]
+pub struct AdmitAll;
+
+impl ColumnAdmission for AdmitAll {
+    fn admit(&self, _: &str, _: AttributeType) -> bool {
+        true
+    }
+}
+
+impl Admissions for AdmitAll {
+    fn for_dataset(&self, _: Dataset) -> &dyn ColumnAdmission {
+        self
+    }
+}
+
+/// Everything the decoder needs to know of the tenant.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Which attribute columns may exist.
+    pub admissions: &'a dyn Admissions,
+    /// Resources and series with committed rows.
+    pub known: &'a KnownIds,
+    /// The time of receipt (ns).
+    pub now: UnixNanos,
+    /// Limits of decoding.
+    pub limits: DecodeLimits,
+}
+
+/// Collects decoded requests of one tenant, column by column, until [`TenantBatch::finish`] takes them.
+///
+/// Not thread-safe: one owner at a time. Keeps its allocations and its memory of known texts between commits.
+#[derive(Debug, Default)]
+pub struct TenantBatch {
+    pub(super) resources: Resources,
+    pub(super) spans: SpanRows,
+    pub(super) logs: LogRows,
+    pub(super) metrics: MetricRows,
+}
+
+/// The rows of one dataset, ready to be written.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// What the rows are.
+    pub dataset: Dataset,
+    /// The rows, in order of arrival; columns as `schema::columns` lists them, text dictionary-encoded where that
+    /// saves space.
+    pub batch: RecordBatch,
+}
+
+/// Row counts by dataset, to tell which rows a request added.
+pub type RowCounts = [u32; Dataset::ALL.len()];
+
+impl TenantBatch {
+    /// Decodes an Export request (ExportTraceServiceRequest, ExportMetricsServiceRequest, ExportLogsServiceRequest).
+    ///
+    /// # Errors
+    /// [`WireError`] if it is not protobuf; the batch is then as it was before.
+    pub fn append(&mut self, signal: Signal, request: &[u8], context: Context<'_>) -> Result<Outcome, WireError> {
+        let mark = self.rows();
+        let mut outcome = Outcome::default();
+        let mut walk = || {
+            let mut reader = Reader::new(request);
+            while let Some((field, content)) = reader.next()? {
+                if field == 1 {
+                    let items = content.bytes()?;
+                    match signal {
+                        Signal::Traces => self.append_resource_spans(items, context, &mut outcome)?,
+                        Signal::Logs => self.append_resource_logs(items, context, &mut outcome)?,
+                        Signal::Metrics => self.append_resource_metrics(items, context, &mut outcome)?,
+                    }
+                }
+            }
+            Ok(())
+        };
+        match walk() {
+            Ok(()) => Ok(outcome),
+            Err(error) => {
+                self.spans.truncate(mark[0] as usize);
+                self.logs.truncate(mark[1] as usize);
+                self.metrics.truncate([mark[4] as usize, mark[5] as usize, mark[6] as usize]);
+                Err(error)
+            }
+        }
+    }
+
+    /// How many rows each dataset has, indexed like [`Dataset::ALL`].
+    pub fn rows(&self) -> RowCounts {
+        let [samples, histograms, exemplars] = self.metrics.rows();
+        // Rows of resources and series stay when a request fails: they are true whoever sent them.
+        [self.spans.rows(), self.logs.rows(), 0, 0, samples, histograms, exemplars]
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.rows().iter().all(|&rows| rows == 0)
+    }
+
+    /// Takes all rows, and the ids of resources and series whose rows are among them (to be told to [`KnownIds`]
+    /// once they are committed). The batch is empty afterwards.
+    ///
+    /// # Errors
+    /// [`ArrowError`] if the columns do not fit together, which would be a defect here.
+    pub fn finish(&mut self) -> Result<(Vec<Finished>, Vec<[u8; 16]>), ArrowError> {
+        let mut ids = self.resources.emitted();
+        let mut out = Vec::new();
+        let mut add = |dataset, (rows, columns): (usize, Columns)| {
+            if rows > 0 {
+                let (fields, arrays): (Vec<_>, Vec<_>) = columns.0.into_iter().unzip();
+                let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
+                out.push(Finished { dataset, batch });
+            }
+            Ok::<_, ArrowError>(())
+        };
+        add(Dataset::Resources, self.resources.finish())?;
+        add(Dataset::Spans, self.spans.finish())?;
+        add(Dataset::Logs, self.logs.finish())?;
+        ids.append(&mut self.metrics.series.emitted());
+        add(Dataset::MetricSeries, self.metrics.series.finish())?;
+        add(Dataset::MetricSamples, self.metrics.samples.finish())?;
+        add(Dataset::MetricHistograms, self.metrics.histograms.finish())?;
+        add(Dataset::Exemplars, self.metrics.exemplars.finish())?;
+        Ok((out, ids))
+    }
+}

@@ -1,0 +1,125 @@
+use std::fmt;
+
+use schema::UnixNanos;
+
+use crate::wire::WireError;
+
+/// Limits of decoding.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodeLimits {
+    /// How deep attribute values may nest.
+    pub max_depth: usize,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { max_depth: 64 }
+    }
+}
+
+/// Why one item was rejected. The texts go to the sender as the partial success's `error_message`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    /// A trace id that is not 16 bytes or is all zero.
+    #[error("trace_id must be 16 bytes and not all zero, got {0} bytes")]
+    TraceId(usize),
+    /// A span id that is not 8 bytes or is all zero.
+    #[error("span_id must be 8 bytes and not all zero, got {0} bytes")]
+    SpanId(usize),
+    /// A parent span id that is neither empty nor 8 bytes.
+    #[error("parent_span_id must be empty or 8 bytes, got {0} bytes")]
+    ParentSpanId(usize),
+    /// A string that is not UTF-8.
+    #[error("{0} is not valid UTF-8")]
+    InvalidUtf8(&'static str),
+    /// An attribute value that nests deeper than allowed.
+    #[error("an attribute value nests deeper than the limit ingest.max_depth allows")]
+    TooDeep,
+    /// A time that does not fit the stored range.
+    #[error("{0} {1} ns is outside of the years 1970 to 2262 that can be stored")]
+    TimeOutOfRange(&'static str, u64),
+    /// A metric without a name.
+    #[error("a metric has no name")]
+    NoMetricName,
+    /// A metric whose data oneof is not set.
+    #[error("metric {0:?} has no data: set one of gauge, sum, histogram, exponential_histogram, summary")]
+    NoMetricData(String),
+    /// An explicit histogram whose counts do not fit its bounds.
+    #[error("histogram point has {counts} bucket counts for {bounds} bounds; there must be one more count than bounds")]
+    BucketCounts {
+        /// Number of bucket counts.
+        counts: usize,
+        /// Number of explicit bounds.
+        bounds: usize,
+    },
+    /// A number point without a value and without the "no recorded value" flag.
+    #[error("number data point has neither as_int nor as_double")]
+    NoValue,
+}
+
+/// What went wrong inside a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The request is not protobuf: refuse it whole.
+    Wire(WireError),
+    /// This item breaks a rule: reject it alone.
+    Item(ItemError),
+}
+
+impl From<WireError> for Fault {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl From<ItemError> for Fault {
+    fn from(error: ItemError) -> Self {
+        Self::Item(error)
+    }
+}
+
+/// What became of a well-formed request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Items (spans, log records or data points) appended.
+    pub accepted: u64,
+    /// Items rejected.
+    pub rejected: u64,
+    /// The first few distinct reasons.
+    pub reasons: Vec<ItemError>,
+}
+
+/// Distinct reasons told to the sender; more would only lengthen the answer.
+const MAX_REASONS: usize = 4;
+
+impl Outcome {
+    pub(super) fn reject(&mut self, items: u64, reason: ItemError) {
+        self.rejected += items;
+        if self.reasons.len() < MAX_REASONS && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// The text for `error_message`; empty if nothing was rejected.
+    pub fn message(&self) -> String {
+        if self.rejected == 0 {
+            return String::new();
+        }
+        struct Reasons<'a>(&'a [ItemError]);
+        impl fmt::Display for Reasons<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                for (i, reason) in self.0.iter().enumerate() {
+                    write!(f, "{}{reason}", if i == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+        }
+        format!("{} rejected: {}", self.rejected, Reasons(&self.reasons))
+    }
+}
+
+/// Checks that an OTLP time fits the stored range.
+#[inline]
+pub(super) fn time(field: &'static str, nanos: u64) -> Result<UnixNanos, ItemError> {
+    i64::try_from(nanos).map_err(|_| ItemError::TimeOutOfRange(field, nanos))
+}

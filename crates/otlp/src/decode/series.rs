@@ -1,0 +1,222 @@
+//! Metric series: who a data point belongs to.
+//!
+//! A point's raw attribute bytes, hashed with its metric, find the series it belonged to last time; only a series
+//! not seen before is parsed, identified and given a row.
+
+use arrow::datatypes::TimestampNanosecondType;
+use hashbrown::HashMap;
+use schema::columns;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::batch::{Columns, Context};
+use super::identity::{hash_attributes, update};
+use super::resource::{ResourceRef, ScopeColumns, ScopeRef};
+use super::{Fault, ItemError};
+use crate::columns::{
+    AttributeColumns, BoolColumn, ColumnAdmission, IdColumn, NumberColumn, Owner, PlainTextColumn, TextColumn,
+};
+
+/// The id of a series: 128-bit hash of resource, scope, metric name, unit, type, temporality, monotonicity and
+/// attributes.
+pub(super) type SeriesId = [u8; 16];
+
+/// The metric that points belong to.
+#[derive(Debug)]
+pub(super) struct MetricRef<'a> {
+    pub resource: &'a ResourceRef,
+    pub scope: &'a ScopeRef<'a>,
+    pub name: &'a [u8],
+    pub description: &'a [u8],
+    pub unit: &'a [u8],
+    pub metadata: &'a [&'a [u8]],
+    /// `gauge`, `sum`, `histogram`, `exponential_histogram` or `summary`.
+    pub kind: &'static str,
+    /// `AggregationTemporality`: 0 unspecified, 1 delta, 2 cumulative.
+    pub temporality: i32,
+    pub monotonic: Option<bool>,
+    /// Hash of all of the above but the description.
+    pub hash: u128,
+}
+
+impl MetricRef<'_> {
+    /// Hash of what identifies the metric.
+    pub(super) fn identity(&self, max_depth: usize) -> Result<u128, Fault> {
+        let mut hasher = Xxh3::new();
+        update(&mut hasher, 10, &self.resource.id);
+        update(&mut hasher, 11, self.scope.name);
+        update(&mut hasher, 12, self.scope.version);
+        update(&mut hasher, 13, self.scope.schema_url);
+        hash_attributes(&mut hasher, &self.scope.attributes, max_depth)?;
+        update(&mut hasher, 14, self.name);
+        update(&mut hasher, 15, self.unit);
+        update(&mut hasher, 16, self.kind.as_bytes());
+        update(&mut hasher, 17, &[self.temporality as u8, self.monotonic.map_or(2, u8::from)]);
+        Ok(hasher.digest128())
+    }
+}
+
+/// Distinct point identities remembered; beyond it the map starts over (64 bytes each).
+const MAX_REMEMBERED: usize = 1_000_000;
+
+/// The series rows of a batch and the memory of series seen before.
+#[derive(Debug, Default)]
+pub(super) struct SeriesRows {
+    seen: HashMap<u128, (SeriesId, u64)>,
+    generation: u64,
+    rows: u32,
+    ids: IdColumn<16>,
+    emitted: HashMap<SeriesId, ()>,
+    seen_at: NumberColumn<TimestampNanosecondType>,
+    name: TextColumn,
+    kind: TextColumn,
+    unit: TextColumn,
+    description: TextColumn,
+    temporality: TextColumn,
+    monotonic: BoolColumn,
+    metadata: PlainTextColumn,
+    service: TextColumn,
+    resource_id: IdColumn<16>,
+    scope: ScopeColumns,
+    attributes: AttributeColumns,
+}
+
+impl SeriesRows {
+    /// The series of a point of `metric` whose attributes hash to `raw`.
+    #[inline]
+    pub(super) fn resolve(
+        &mut self,
+        metric: &MetricRef<'_>,
+        raw: u128,
+        attributes: &[&[u8]],
+        context: Context<'_>,
+        admission: &dyn ColumnAdmission,
+    ) -> Result<SeriesId, Fault> {
+        let key = metric.hash ^ raw;
+        if let Some((id, generation)) = self.seen.get_mut(&key) {
+            if *generation == self.generation || context.known.contains(id, context.now) {
+                *generation = self.generation;
+                return Ok(*id);
+            }
+        }
+        let id = self.identify(metric, attributes, context, admission)?;
+        if self.seen.len() >= MAX_REMEMBERED {
+            self.seen.clear();
+        }
+        self.seen.insert(key, (id, self.generation));
+        Ok(id)
+    }
+
+    #[cold]
+    fn identify(
+        &mut self,
+        metric: &MetricRef<'_>,
+        attributes: &[&[u8]],
+        context: Context<'_>,
+        admission: &dyn ColumnAdmission,
+    ) -> Result<SeriesId, Fault> {
+        let mut hasher = Xxh3::new();
+        update(&mut hasher, 20, &metric.hash.to_be_bytes());
+        hash_attributes(&mut hasher, attributes, context.limits.max_depth)?;
+        let id = hasher.digest128().to_be_bytes();
+        if context.known.contains(&id, context.now) || self.emitted.contains_key(&id) {
+            return Ok(id);
+        }
+        if let Err(fault) = self.store(metric, attributes, context, admission) {
+            self.truncate(self.rows as usize);
+            return Err(fault);
+        }
+        self.ids.push(self.rows, &id);
+        self.emitted.insert(id, ());
+        self.rows += 1;
+        Ok(id)
+    }
+
+    fn store(
+        &mut self,
+        metric: &MetricRef<'_>,
+        attributes: &[&[u8]],
+        context: Context<'_>,
+        admission: &dyn ColumnAdmission,
+    ) -> Result<(), Fault> {
+        let row = self.rows;
+        let depth = context.limits.max_depth;
+        for message in attributes {
+            self.attributes.push(Owner::Item, row, message, depth, admission)?;
+        }
+        for message in &metric.scope.attributes {
+            self.attributes.push(Owner::Scope, row, message, depth, admission)?;
+        }
+        super::traces::push_json(&mut self.metadata, row, metric.metadata, depth)?;
+        let text = |column: &mut TextColumn, bytes: &[u8], what| match bytes {
+            [] => Ok(()),
+            bytes => column.push(row, bytes).map_err(|_| ItemError::InvalidUtf8(what)),
+        };
+        text(&mut self.name, metric.name, "a metric's name")?;
+        text(&mut self.unit, metric.unit, "a metric's unit")?;
+        text(&mut self.description, metric.description, "a metric's description")?;
+        text(&mut self.kind, metric.kind.as_bytes(), "a metric's type")?;
+        let temporality: &[u8] = match metric.temporality {
+            1 => b"delta",
+            2 => b"cumulative",
+            _ => b"",
+        };
+        text(&mut self.temporality, temporality, "a temporality")?;
+        if let Some(service) = &metric.resource.service {
+            text(&mut self.service, service, "service.name")?;
+        }
+        let codes = self.scope.codes(metric.scope)?;
+        self.scope.push(row, codes);
+        if let Some(monotonic) = metric.monotonic {
+            self.monotonic.push(row, monotonic);
+        }
+        self.seen_at.push(row, context.now);
+        self.resource_id.push(row, &metric.resource.id);
+        self.attributes.end_row(row);
+        Ok(())
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.attributes.truncate(rows);
+        self.metadata.truncate(rows);
+        for text in [
+            &mut self.name,
+            &mut self.kind,
+            &mut self.unit,
+            &mut self.description,
+            &mut self.temporality,
+            &mut self.service,
+        ] {
+            text.truncate(rows);
+        }
+        self.scope.truncate(rows);
+        self.monotonic.truncate(rows);
+        self.seen_at.truncate(rows);
+        self.resource_id.truncate(rows);
+    }
+
+    /// The ids whose rows are in the batch.
+    pub(super) fn emitted(&mut self) -> Vec<SeriesId> {
+        self.emitted.drain().map(|(id, ())| id).collect()
+    }
+
+    pub(super) fn finish(&mut self) -> (usize, Columns) {
+        let rows = self.rows as usize;
+        let mut out = Columns::default();
+        out.add("series_id", self.ids.finish(rows));
+        out.add("seen_at", self.seen_at.finish(rows, &columns::timestamp()));
+        out.add("name", self.name.finish(rows));
+        out.add("type", self.kind.finish(rows));
+        out.add("unit", self.unit.finish(rows));
+        out.add("description", self.description.finish(rows));
+        out.add("temporality", self.temporality.finish(rows));
+        out.add("monotonic", self.monotonic.finish(rows));
+        out.add("metadata", self.metadata.finish(rows));
+        out.add("service_name", self.service.finish(rows));
+        out.add("resource_id", self.resource_id.finish(rows));
+        self.scope.finish(rows, &mut out);
+        self.attributes.finish(rows, &mut out.0);
+        self.rows = 0;
+        self.generation += 1;
+        (rows, out)
+    }
+}

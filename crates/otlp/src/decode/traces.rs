@@ -1,0 +1,488 @@
+//! Spans (opentelemetry/proto/trace/v1/trace.proto).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ListArray, StructArray, new_null_array};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Fields, Int64Type, TimestampNanosecondType, UInt32Type};
+use schema::{Dataset, columns};
+
+use super::any_value::write_json_object;
+use super::batch::{Columns, Context, TenantBatch};
+use super::outcome::time;
+use super::resource::{ResourceItems, ScopeCodes, ScopeColumns, count_items, scope_of};
+use super::{Fault, ItemError, Outcome};
+use crate::columns::{AttributeColumns, ColumnAdmission, IdColumn, NumberColumn, Owner, PlainTextColumn, TextColumn};
+use crate::wire::{Reader, WireError};
+
+/// Span rows under construction.
+#[derive(Debug, Default)]
+pub(super) struct SpanRows {
+    rows: u32,
+    trace_id: IdColumn<16>,
+    span_id: IdColumn<8>,
+    parent_span_id: IdColumn<8>,
+    start_time: NumberColumn<TimestampNanosecondType>,
+    duration: NumberColumn<Int64Type>,
+    name: TextColumn,
+    kind: TextColumn,
+    status_code: TextColumn,
+    status_message: TextColumn,
+    trace_state: TextColumn,
+    flags: NumberColumn<UInt32Type>,
+    service: TextColumn,
+    resource_id: IdColumn<16>,
+    events: EventRows,
+    links: LinkRows,
+    dropped_attributes: NumberColumn<UInt32Type>,
+    dropped_events: NumberColumn<UInt32Type>,
+    dropped_links: NumberColumn<UInt32Type>,
+    scope: ScopeColumns,
+    attributes: AttributeColumns,
+}
+
+/// What all spans of a scope share.
+struct Shared<'a> {
+    resource_id: [u8; 16],
+    service: Option<u32>,
+    scope: ScopeCodes,
+    scope_attributes: &'a [&'a [u8]],
+    max_depth: usize,
+    admission: &'a dyn ColumnAdmission,
+}
+
+/// Names of `Span.SpanKind`.
+const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+/// Names of `Status.StatusCode`.
+const STATUS_CODES: [&str; 3] = ["unset", "ok", "error"];
+
+/// The name of an enum's number, or the number itself where this version of OTLP has no name for it.
+fn enum_name<'a>(names: &[&'static str], number: i32, scratch: &'a mut String) -> &'a [u8] {
+    match usize::try_from(number).ok().and_then(|n| names.get(n)) {
+        Some(name) => name.as_bytes(),
+        None => {
+            *scratch = number.to_string();
+            scratch.as_bytes()
+        }
+    }
+}
+
+impl TenantBatch {
+    pub(super) fn append_resource_spans(
+        &mut self,
+        message: &[u8],
+        context: Context<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), WireError> {
+        let items = ResourceItems::parse(message)?;
+        let admission = context.admissions.for_dataset(Dataset::Resources);
+        let resource = self.resources.resolve(
+            items.resource,
+            items.schema_url,
+            context.known,
+            context.now,
+            context.limits,
+            admission,
+        );
+        let resource = match resource {
+            Ok(resource) => resource,
+            Err(Fault::Item(reason)) => {
+                outcome.reject(count_items(&items.scopes)?, reason);
+                return Ok(());
+            }
+            Err(Fault::Wire(error)) => return Err(error),
+        };
+        // The text was checked when the resource was parsed.
+        let service = resource.service.as_deref().and_then(|text| self.spans.service.code(text).ok());
+        for message in &items.scopes {
+            let scope = scope_of(message)?;
+            let codes = match self.spans.scope.codes(&scope) {
+                Ok(codes) => codes,
+                Err(reason) => {
+                    outcome.reject(count_items(&[message])?, reason);
+                    continue;
+                }
+            };
+            let shared = Shared {
+                resource_id: resource.id,
+                service,
+                scope: codes,
+                scope_attributes: &scope.attributes,
+                max_depth: context.limits.max_depth,
+                admission: context.admissions.for_dataset(Dataset::Spans),
+            };
+            let mut reader = Reader::new(message);
+            while let Some((field, content)) = reader.next()? {
+                if field != 2 {
+                    continue;
+                }
+                match self.spans.push(content.bytes()?, &shared) {
+                    Ok(()) => outcome.accepted += 1,
+                    Err(Fault::Item(reason)) => {
+                        self.spans.truncate(self.spans.rows as usize);
+                        outcome.reject(1, reason);
+                    }
+                    Err(Fault::Wire(error)) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SpanRows {
+    pub(super) const fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Appends one `Span` message. After an item error the row is half written: truncate.
+    fn push(&mut self, message: &[u8], shared: &Shared<'_>) -> Result<(), Fault> {
+        let row = self.rows;
+        let (mut trace_id, mut span_id, mut parent) = (&[][..], &[][..], &[][..]);
+        let (mut trace_state, mut name, mut status) = (&[][..], &[][..], &[][..]);
+        let (mut kind, mut start, mut end, mut flags) = (0, 0, 0, 0);
+        let (mut dropped_attributes, mut dropped_events, mut dropped_links) = (0, 0, 0);
+        let mut reader = Reader::new(message);
+        while let Some((field, content)) = reader.next()? {
+            match field {
+                9 => self.attributes.push(Owner::Item, row, content.bytes()?, shared.max_depth, shared.admission)?,
+                1 => trace_id = content.bytes()?,
+                2 => span_id = content.bytes()?,
+                3 => trace_state = content.bytes()?,
+                4 => parent = content.bytes()?,
+                5 => name = content.bytes()?,
+                6 => kind = content.int32()?,
+                7 => start = content.fixed64()?,
+                8 => end = content.fixed64()?,
+                10 => dropped_attributes = content.uint32()?,
+                11 => self.events.push(content.bytes()?, shared.max_depth)?,
+                12 => dropped_events = content.uint32()?,
+                13 => self.links.push(content.bytes()?, shared.max_depth)?,
+                14 => dropped_links = content.uint32()?,
+                15 => status = content.bytes()?,
+                16 => flags = content.fixed32()?,
+                _ => {}
+            }
+        }
+        let trace: &[u8; 16] = trace_id.try_into().map_err(|_| ItemError::TraceId(trace_id.len()))?;
+        let span: &[u8; 8] = span_id.try_into().map_err(|_| ItemError::SpanId(span_id.len()))?;
+        if trace == &[0; 16] {
+            return Err(ItemError::TraceId(16).into());
+        }
+        if span == &[0; 8] {
+            return Err(ItemError::SpanId(8).into());
+        }
+        let start = time("start_time_unix_nano", start)?;
+        let end = time("end_time_unix_nano", end)?;
+        for message in shared.scope_attributes {
+            self.attributes.push(Owner::Scope, row, message, shared.max_depth, shared.admission)?;
+        }
+        self.name.push(row, name).map_err(|_| ItemError::InvalidUtf8("a span's name"))?;
+        if !trace_state.is_empty() {
+            self.trace_state.push(row, trace_state).map_err(|_| ItemError::InvalidUtf8("trace_state"))?;
+        }
+        if !parent.is_empty() {
+            let id: &[u8; 8] = parent.try_into().map_err(|_| ItemError::ParentSpanId(parent.len()))?;
+            if id != &[0; 8] {
+                self.parent_span_id.push(row, id);
+            }
+        }
+        self.push_status(row, status)?;
+        let mut scratch = String::new();
+        let kind = enum_name(&KINDS, kind, &mut scratch);
+        self.kind.push(row, kind).map_err(|_| ItemError::InvalidUtf8("kind"))?;
+        self.trace_id.push(row, trace);
+        self.span_id.push(row, span);
+        self.start_time.push(row, start);
+        self.duration.push(row, end.wrapping_sub(start));
+        if flags != 0 {
+            self.flags.push(row, flags);
+        }
+        if let Some(code) = shared.service {
+            self.service.push_code(row, code);
+        }
+        self.resource_id.push(row, &shared.resource_id);
+        self.scope.push(row, shared.scope);
+        for (count, column) in [
+            (dropped_attributes, &mut self.dropped_attributes),
+            (dropped_events, &mut self.dropped_events),
+            (dropped_links, &mut self.dropped_links),
+        ] {
+            if count > 0 {
+                column.push(row, count);
+            }
+        }
+        self.attributes.end_row(row);
+        self.events.end_row();
+        self.links.end_row();
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn push_status(&mut self, row: u32, message: &[u8]) -> Result<(), Fault> {
+        let mut code = 0;
+        let mut reader = Reader::new(message);
+        while let Some((field, content)) = reader.next()? {
+            match field {
+                2 => {
+                    let text = content.bytes()?;
+                    if !text.is_empty() {
+                        let stored = self.status_message.push(row, text);
+                        stored.map_err(|_| ItemError::InvalidUtf8("a status message"))?;
+                    }
+                }
+                3 => code = content.int32()?,
+                _ => {}
+            }
+        }
+        let mut scratch = String::new();
+        let code = enum_name(&STATUS_CODES, code, &mut scratch);
+        self.status_code.push(row, code).map_err(|_| ItemError::InvalidUtf8("status").into())
+    }
+
+    /// Drops rows from `rows` on.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.rows = rows as u32;
+        self.trace_id.truncate(rows);
+        self.span_id.truncate(rows);
+        self.parent_span_id.truncate(rows);
+        self.resource_id.truncate(rows);
+        self.start_time.truncate(rows);
+        self.duration.truncate(rows);
+        for text in [
+            &mut self.name,
+            &mut self.kind,
+            &mut self.status_code,
+            &mut self.status_message,
+            &mut self.trace_state,
+            &mut self.service,
+        ] {
+            text.truncate(rows);
+        }
+        for numbers in [
+            &mut self.flags,
+            &mut self.dropped_attributes,
+            &mut self.dropped_events,
+            &mut self.dropped_links,
+        ] {
+            numbers.truncate(rows);
+        }
+        self.scope.truncate(rows);
+        self.attributes.truncate(rows);
+        self.events.truncate(rows);
+        self.links.truncate(rows);
+    }
+
+    pub(super) fn finish(&mut self) -> (usize, Columns) {
+        let rows = self.rows as usize;
+        let mut out = Columns::default();
+        out.add("trace_id", self.trace_id.finish(rows));
+        out.add("span_id", self.span_id.finish(rows));
+        out.add("parent_span_id", self.parent_span_id.finish(rows));
+        out.add("start_time", self.start_time.finish(rows, &columns::timestamp()));
+        out.add("duration", self.duration.finish(rows, &DataType::Int64));
+        out.add("name", self.name.finish(rows));
+        out.add("kind", self.kind.finish(rows));
+        out.add("status_code", self.status_code.finish(rows));
+        out.add("status_message", self.status_message.finish(rows));
+        out.add("trace_state", self.trace_state.finish(rows));
+        out.add("flags", self.flags.finish(rows, &DataType::UInt32));
+        out.add("service_name", self.service.finish(rows));
+        out.add("resource_id", self.resource_id.finish(rows));
+        out.add("events", self.events.finish(rows));
+        out.add("links", self.links.finish(rows));
+        out.add("dropped_attributes_count", self.dropped_attributes.finish(rows, &DataType::UInt32));
+        out.add("dropped_events_count", self.dropped_events.finish(rows, &DataType::UInt32));
+        out.add("dropped_links_count", self.dropped_links.finish(rows, &DataType::UInt32));
+        self.scope.finish(rows, &mut out);
+        self.attributes.finish(rows, &mut out.0);
+        self.rows = 0;
+        (rows, out)
+    }
+}
+
+/// Events of all spans, one behind the other.
+#[derive(Debug, Default)]
+struct EventRows {
+    /// Where each finished span's events end.
+    ends: Vec<u32>,
+    items: u32,
+    time: NumberColumn<TimestampNanosecondType>,
+    name: PlainTextColumn,
+    attributes: PlainTextColumn,
+    dropped: NumberColumn<UInt32Type>,
+}
+
+impl EventRows {
+    fn push(&mut self, message: &[u8], max_depth: usize) -> Result<(), Fault> {
+        let item = self.items;
+        let (mut at, mut name, mut dropped) = (0, &[][..], 0);
+        let mut attributes = Vec::new();
+        let mut reader = Reader::new(message);
+        while let Some((field, content)) = reader.next()? {
+            match field {
+                1 => at = content.fixed64()?,
+                2 => name = content.bytes()?,
+                3 => attributes.push(content.bytes()?),
+                4 => dropped = content.uint32()?,
+                _ => {}
+            }
+        }
+        self.time.push(item, time("an event's time_unix_nano", at)?);
+        self.name.push(item, name).map_err(|_| ItemError::InvalidUtf8("an event's name"))?;
+        push_json(&mut self.attributes, item, &attributes, max_depth)?;
+        if dropped > 0 {
+            self.dropped.push(item, dropped);
+        }
+        self.items += 1;
+        Ok(())
+    }
+
+    fn end_row(&mut self) {
+        self.ends.push(self.items);
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.ends.truncate(rows);
+        self.items = self.ends.last().copied().unwrap_or(0);
+        let items = self.items as usize;
+        self.time.truncate(items);
+        self.name.truncate(items);
+        self.attributes.truncate(items);
+        self.dropped.truncate(items);
+    }
+
+    fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
+        let items = std::mem::take(&mut self.items) as usize;
+        let arrays = vec![
+            self.time.finish(items, &columns::timestamp()),
+            self.name.finish(items),
+            self.attributes.finish(items),
+            self.dropped.finish(items, &DataType::UInt32),
+        ];
+        list_of_structs(std::mem::take(&mut self.ends), rows, items, columns::event_fields(), arrays)
+    }
+}
+
+/// Links of all spans, one behind the other.
+#[derive(Debug, Default)]
+struct LinkRows {
+    ends: Vec<u32>,
+    items: u32,
+    trace_id: IdColumn<16>,
+    span_id: IdColumn<8>,
+    trace_state: PlainTextColumn,
+    flags: NumberColumn<UInt32Type>,
+    attributes: PlainTextColumn,
+    dropped: NumberColumn<UInt32Type>,
+}
+
+impl LinkRows {
+    fn push(&mut self, message: &[u8], max_depth: usize) -> Result<(), Fault> {
+        let item = self.items;
+        let (mut trace_id, mut span_id, mut trace_state) = (&[][..], &[][..], &[][..]);
+        let (mut flags, mut dropped) = (0, 0);
+        let mut attributes = Vec::new();
+        let mut reader = Reader::new(message);
+        while let Some((field, content)) = reader.next()? {
+            match field {
+                1 => trace_id = content.bytes()?,
+                2 => span_id = content.bytes()?,
+                3 => trace_state = content.bytes()?,
+                4 => attributes.push(content.bytes()?),
+                5 => dropped = content.uint32()?,
+                6 => flags = content.fixed32()?,
+                _ => {}
+            }
+        }
+        self.trace_id.push(item, trace_id.try_into().map_err(|_| ItemError::TraceId(trace_id.len()))?);
+        self.span_id.push(item, span_id.try_into().map_err(|_| ItemError::SpanId(span_id.len()))?);
+        if !trace_state.is_empty() {
+            self.trace_state.push(item, trace_state).map_err(|_| ItemError::InvalidUtf8("trace_state"))?;
+        }
+        push_json(&mut self.attributes, item, &attributes, max_depth)?;
+        if flags != 0 {
+            self.flags.push(item, flags);
+        }
+        if dropped > 0 {
+            self.dropped.push(item, dropped);
+        }
+        self.items += 1;
+        Ok(())
+    }
+
+    fn end_row(&mut self) {
+        self.ends.push(self.items);
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.ends.truncate(rows);
+        self.items = self.ends.last().copied().unwrap_or(0);
+        let items = self.items as usize;
+        self.trace_id.truncate(items);
+        self.span_id.truncate(items);
+        self.trace_state.truncate(items);
+        self.attributes.truncate(items);
+        self.flags.truncate(items);
+        self.dropped.truncate(items);
+    }
+
+    fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
+        let items = std::mem::take(&mut self.items) as usize;
+        let arrays = vec![
+            self.trace_id.finish(items),
+            self.span_id.finish(items),
+            self.trace_state.finish(items),
+            self.flags.finish(items, &DataType::UInt32),
+            self.attributes.finish(items),
+            self.dropped.finish(items, &DataType::UInt32),
+        ];
+        list_of_structs(std::mem::take(&mut self.ends), rows, items, columns::link_fields(), arrays)
+    }
+}
+
+/// Stores attributes as a JSON object, if there are any.
+pub(super) fn push_json(
+    column: &mut PlainTextColumn,
+    row: u32,
+    attributes: &[&[u8]],
+    max_depth: usize,
+) -> Result<(), Fault> {
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    let mut text = Vec::with_capacity(64);
+    write_json_object(attributes.iter().copied(), &mut text, max_depth)?;
+    column.push(row, &text).map_err(|_| ItemError::InvalidUtf8("an attribute").into())
+}
+
+/// A list column of structs; rows without items are null. `None` if there is no item at all.
+fn list_of_structs(
+    ends: Vec<u32>,
+    rows: usize,
+    items: usize,
+    fields: Fields,
+    arrays: Vec<Option<ArrayRef>>,
+) -> Option<ArrayRef> {
+    if items == 0 {
+        return None;
+    }
+    let arrays = fields
+        .iter()
+        .zip(arrays)
+        .map(|(field, array)| array.unwrap_or_else(|| new_null_array(field.data_type(), items)))
+        .map(|array| match array.data_type() {
+            // Nested text is plain: a dictionary inside a list saves little and costs every reader a case.
+            DataType::Dictionary(_, _) => arrow::compute::cast(&array, &DataType::Utf8).unwrap_or(array),
+            _ => array,
+        })
+        .collect();
+    let values = StructArray::new(fields.clone(), arrays, None);
+    let mut offsets = Vec::with_capacity(rows + 1);
+    offsets.push(0i32);
+    offsets.extend(ends.iter().map(|&end| end as i32));
+    let valid = offsets.windows(2).map(|pair| pair[0] != pair[1]).collect::<NullBuffer>();
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    let item = columns::item_field(DataType::Struct(fields));
+    Some(Arc::new(ListArray::new(item, offsets, Arc::new(values), Some(valid))) as ArrayRef)
+}
