@@ -447,14 +447,14 @@ def test_a_metric_without_data_and_one_with_bad_buckets(local_server, tenant):
     good, empty, bad = wire.gauge("good"), wire.gauge("empty"), wire.gauge("bad")
     empty.ClearField("gauge")
     bad.ClearField("gauge")
-    point = bad.histogram.data_points.add(time_unix_nano=wire.now(), count=3, explicit_bounds=[1, 2, 3], bucket_counts=[1, 2])
+    bad.histogram.data_points.add(time_unix_nano=wire.now(), count=3, explicit_bounds=[1, 2, 3], bucket_counts=[1, 2])
     bad.histogram.aggregation_temporality = 2
     response = wire.send_grpc(local_server, "metrics", wire.request("metrics", [good, empty, bad]), tenant)
     count, reason = wire.rejected("metrics", response)
     assert names(local_server, tenant, "metrics") == ["good"]
-    stored = local_server.sql("SELECT count(*) AS n FROM metric_histograms", tenant)
-    assert (count == 1 and reason and stored == [{"n": 0}]) or (count == 0 and stored == [{"n": 1}]), (count, reason, stored)
-    assert point.count == 3
+    assert local_server.sql("SELECT count(*) AS n FROM metric_histograms", tenant) == [{"n": 0}]
+    # The histogram point, and, as the server counts it, the metric that holds no point.
+    assert count in (1, 2) and reason
 
 
 # ---- queries
