@@ -54,7 +54,8 @@ impl Counts {
             Method::GET if is_bucket => &self.lists,
             Method::GET => &self.gets,
             Method::PUT => {
-                self.bytes_in.fetch_add(content_length(request.headers()), Ordering::Relaxed);
+                self.bytes_in
+                    .fetch_add(content_length(request.headers()), Ordering::Relaxed);
                 &self.puts
             }
             Method::HEAD => &self.heads,
@@ -96,7 +97,9 @@ async fn count(State(counts): State<Arc<Counts>>, request: Request, next: Next) 
     counts.request(&request);
     let response = next.run(request).await;
     if is_get {
-        counts.bytes_out.fetch_add(content_length(response.headers()), Ordering::Relaxed);
+        counts
+            .bytes_out
+            .fetch_add(content_length(response.headers()), Ordering::Relaxed);
     }
     response
 }
@@ -118,10 +121,11 @@ impl S3Endpoint {
         for bucket in buckets {
             // In s3s-fs a bucket is a folder directly below the root.
             let folder = root.join(bucket);
-            std::fs::create_dir_all(&folder).with_context(|| format!("create the bucket folder {}", folder.display()))?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("create the bucket folder {}", folder.display()))?;
         }
-        let files = FileSystem::new(root)
-            .map_err(|error| anyhow::anyhow!("serve the folder {}: {error:?}", root.display()))?;
+        let files =
+            FileSystem::new(root).map_err(|error| anyhow::anyhow!("serve the folder {}: {error:?}", root.display()))?;
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
         let service = HandleError::new(builder.build(), |error: s3s::HttpError| async move {
@@ -131,14 +135,13 @@ impl S3Endpoint {
         let counts = Arc::new(Counts::default());
         let shown = Arc::clone(&counts);
         let app = Router::new()
-            .route(
-                COUNTS_PATH,
-                get(move || async move { axum::Json(shown.to_json()) }),
-            )
+            .route(COUNTS_PATH, get(move || async move { axum::Json(shown.to_json()) }))
             .fallback_service(service)
             .layer(middleware::from_fn_with_state(Arc::clone(&counts), count));
 
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("listen on {listen}"))?;
         let address = listener.local_addr().context("read the bound address")?;
         let task = tokio::spawn(async move { axum::serve(listener, app).await });
         Ok(Self { address, counts, task })

@@ -24,16 +24,31 @@ fn client(endpoint: &S3Endpoint, secret: &str) -> impl ObjectStore {
 async fn put_read_list_delete_are_served_and_counted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let listen = "127.0.0.1:0".parse().expect("an address");
-    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()]).await.expect("a free port");
+    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()])
+        .await
+        .expect("a free port");
     let store = client(&endpoint, SECRET_ACCESS_KEY);
 
     let path = Path::from("segments/2026/one.seg");
-    store.put(&path, PutPayload::from_static(b"0123456789")).await.expect("put");
+    store
+        .put(&path, PutPayload::from_static(b"0123456789"))
+        .await
+        .expect("put");
     assert_eq!(store.get_range(&path, 2..5).await.expect("range").as_ref(), b"234");
-    let listed: Vec<_> = store.list(Some(&Path::from("segments"))).try_collect().await.expect("list");
-    assert_eq!(listed.iter().map(|object| object.location.as_ref()).collect::<Vec<_>>(), [path.as_ref()]);
+    let listed: Vec<_> = store
+        .list(Some(&Path::from("segments")))
+        .try_collect()
+        .await
+        .expect("list");
+    assert_eq!(
+        listed.iter().map(|object| object.location.as_ref()).collect::<Vec<_>>(),
+        [path.as_ref()]
+    );
     store.delete(&path).await.expect("delete");
-    assert!(matches!(store.get(&path).await, Err(object_store::Error::NotFound { .. })));
+    assert!(matches!(
+        store.get(&path).await,
+        Err(object_store::Error::NotFound { .. })
+    ));
 
     let counts = endpoint.counts();
     assert_eq!(counts.puts.load(Ordering::Relaxed), 1);
@@ -46,7 +61,11 @@ async fn put_read_list_delete_are_served_and_counted() {
 async fn a_wrong_key_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let listen = "127.0.0.1:0".parse().expect("an address");
-    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()]).await.expect("a free port");
-    let error = client(&endpoint, "wrong").put(&Path::from("x"), PutPayload::from_static(b"x")).await;
+    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()])
+        .await
+        .expect("a free port");
+    let error = client(&endpoint, "wrong")
+        .put(&Path::from("x"), PutPayload::from_static(b"x"))
+        .await;
     assert!(error.is_err());
 }
