@@ -83,9 +83,10 @@ impl Catalog {
             .await?;
         let dataset_id = datasets::id_of(&ids, &change.tenant, change.dataset)?;
 
+        // `+dataset_id` only checks: it keeps SQLite from walking the dataset's index instead of looking up ids.
         if !change.slices.is_empty() {
             let sql = format!(
-                "DELETE FROM segment_slice WHERE id {} AND dataset_id = $2 RETURNING segment_id",
+                "DELETE FROM segment_slice WHERE id {} AND +dataset_id = $2 RETURNING segment_id",
                 tx.dialect().list(1)
             );
             let gone = tx
@@ -97,7 +98,7 @@ impl Catalog {
         }
         if !change.parts.is_empty() {
             let sql = format!(
-                "UPDATE part SET end_seq = $3 WHERE id {} AND dataset_id = $2 AND end_seq IS NULL RETURNING id",
+                "UPDATE part SET end_seq = $3 WHERE id {} AND +dataset_id = $2 AND end_seq IS NULL RETURNING id",
                 tx.dialect().list(1)
             );
             let values = vec![Value::Ints(change.parts.clone()), dataset_id.into(), sequence.into()];

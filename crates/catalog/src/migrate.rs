@@ -150,3 +150,38 @@ fn migration_error(error: MigrateError) -> CatalogError {
         error => CatalogError::Migration(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The beginning of each line: the tables, columns, constraints and indexes, without their types.
+    fn outline(sql: &'static str) -> Vec<Vec<&'static str>> {
+        let lines = sql
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with("--") && !line.starts_with(')'));
+        lines
+            .map(|line| {
+                let words = if line.starts_with(|c: char| c.is_ascii_uppercase()) {
+                    3
+                } else {
+                    1
+                };
+                line.split_whitespace().take(words).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn both_databases_are_migrated_in_step() {
+        let mut last = 0;
+        for (version, name, [sqlite_up, sqlite_down, postgres_up, postgres_down]) in MIGRATIONS {
+            assert_eq!(*version, last + 1, "{name}");
+            assert!(name.starts_with(&format!("{version:04}_")), "{name}");
+            assert_eq!(outline(sqlite_up), outline(postgres_up), "{name}");
+            assert_eq!(outline(sqlite_down), outline(postgres_down), "{name}");
+            last = *version;
+        }
+    }
+}

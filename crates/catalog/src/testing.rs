@@ -25,7 +25,7 @@ const WATCH: &str = r#""$@" & server=$!; read -r _; kill -INT $server; wait $ser
 pub struct PostgresServer {
     port: u16,
     watcher: Child,
-    _directory: TempDir,
+    directory: TempDir,
     databases: AtomicU32,
 }
 
@@ -87,7 +87,7 @@ impl PostgresServer {
         let mut server = Self {
             port,
             watcher,
-            _directory: directory,
+            directory,
             databases: AtomicU32::new(0),
         };
         server.wait(&log).await?;
@@ -116,6 +116,11 @@ impl PostgresServer {
     /// The address of the server's `postgres` database, whose user needs no password.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Where the server keeps its files while it runs.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Makes a new, empty database and returns its address.

@@ -84,14 +84,20 @@ pub async fn a_key_twice_in_one_segment_is_a_duplicate(database: Database) {
 pub async fn of_two_concurrent_commits_of_one_request_one_wins(database: Database) {
     let first = database.migrated().await;
     let second = database.connect().await;
-    for round in 0..20u8 {
-        let commit = |catalog: Catalog, name: &str, keys: [RequestKey; 2]| {
-            let new = segment(&format!("s/{round}/{name}"), &[(0, 1)], &keys);
+    for round in 0..20u128 {
+        let keys: Vec<_> = (0..300)
+            .map(|n| RequestKey {
+                tenant: tenant("a"),
+                hash: (round * 1_000 + n).to_be_bytes(),
+            })
+            .collect();
+        // The same keys in opposite orders: locks taken in the order given would deadlock.
+        let reversed: Vec<_> = keys.iter().rev().cloned().collect();
+        let commit = |catalog: &Catalog, name: &str, keys: &[RequestKey]| {
+            let (catalog, new) = (catalog.clone(), segment(&format!("s/{round}/{name}"), &[(0, 1)], keys));
             tokio::spawn(async move { catalog.commit_segment(&new, NOW).await })
         };
-        // The keys in opposite orders: a lock taken in the order given would deadlock.
-        let one = commit(first.clone(), "one", [key(round), key(100 + round)]);
-        let two = commit(second.clone(), "two", [key(100 + round), key(round)]);
+        let (one, two) = (commit(&first, "one", &keys), commit(&second, "two", &reversed));
         let outcomes = [one.await.unwrap().unwrap(), two.await.unwrap().unwrap()];
         let won = outcomes
             .iter()
@@ -99,7 +105,7 @@ pub async fn of_two_concurrent_commits_of_one_request_one_wins(database: Databas
             .count();
         assert_eq!(won, 1, "{outcomes:?}");
         assert!(
-            outcomes.contains(&CommitOutcome::Duplicates(vec![0, 1])),
+            outcomes.contains(&CommitOutcome::Duplicates((0..300).collect())),
             "{outcomes:?}"
         );
     }

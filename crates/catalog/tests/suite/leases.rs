@@ -50,12 +50,18 @@ pub async fn a_released_lease_is_fenced(database: Database) {
     catalog.release_lease(&first).await.unwrap();
     assert!(!catalog.renew_lease(&first, MINUTE, NOW).await.unwrap());
     let ids = commit(&catalog, &segment("s/1", &[(0, 1)], &[])).await;
-    let refused = catalog
-        .replace(&replacement(ids, vec![], vec![]), &first, NOW, MINUTE)
-        .await;
+    let change = replacement(ids, vec![], vec![]);
+    let refused = catalog.replace(&change, &first, NOW, MINUTE).await;
     assert!(matches!(refused, Err(CatalogError::Fenced { .. })), "{refused:?}");
     let again = catalog.acquire_lease("x", "p1", MINUTE, NOW).await.unwrap().unwrap();
     assert_eq!(again.token, 2, "even the same holder starts anew");
+    let refused = catalog.replace(&change, &first, NOW, MINUTE).await;
+    assert!(
+        matches!(refused, Err(CatalogError::Fenced { token: 1, .. })),
+        "{refused:?}"
+    );
+    assert!(!catalog.renew_lease(&first, MINUTE, NOW).await.unwrap());
+    catalog.replace(&change, &again, NOW, MINUTE).await.unwrap();
 }
 
 pub async fn of_many_who_want_a_lease_one_gets_it(database: Database) {

@@ -94,3 +94,13 @@ async fn a_server_that_is_not_there_is_unavailable() {
         .await;
     assert!(error.is_retryable(), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_test_server_leaves_nothing_behind() {
+    let server = PostgresServer::start().await;
+    let (url, directory) = (server.url(), server.directory().to_owned());
+    assert!(directory.exists());
+    drop(server);
+    assert!(!directory.exists());
+    assert!(Database::new(&url).connect_error().await.is_retryable());
+}
