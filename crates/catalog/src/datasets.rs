@@ -38,7 +38,9 @@ impl Catalog {
             let known = self.dataset_ids.read();
             for key in wanted {
                 match known.get(&key) {
-                    Some(id) => drop(ids.insert(key, *id)),
+                    Some(id) => {
+                        ids.insert(key, *id);
+                    }
                     None => missing.push(key),
                 }
             }
