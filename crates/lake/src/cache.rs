@@ -1,0 +1,58 @@
+//! What is kept in memory: decoded slices, footers of parts, and ranges read from a remote store.
+//!
+//! All three are caches of immutable objects, so nothing is ever invalidated; each is bounded by bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use moka::sync::Cache;
+use parquet::file::metadata::ParquetMetaData;
+
+/// How many bytes each cache may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheSizes {
+    /// Decoded slices.
+    pub slices: u64,
+    /// Parquet footers.
+    pub footers: u64,
+    /// Ranges of objects; 0 where the store is as near as memory (local disk: the page cache does this).
+    pub ranges: u64,
+}
+
+impl CacheSizes {
+    /// A sensible split of `total` bytes.
+    pub const fn split(total: u64, local: bool) -> Self {
+        let ranges = if local { 0 } else { total * 3 / 8 };
+        Self { slices: total / 2, footers: total / 8, ranges }
+    }
+}
+
+pub(crate) struct Caches {
+    pub slices: Cache<i64, RecordBatch>,
+    pub footers: Cache<Arc<str>, Arc<ParquetMetaData>>,
+    pub ranges: Option<Cache<(Arc<str>, Range<u64>), Bytes>>,
+}
+
+impl Caches {
+    pub(crate) fn new(sizes: CacheSizes) -> Self {
+        let weight = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            slices: Cache::builder()
+                .max_capacity(sizes.slices)
+                .weigher(move |_, batch: &RecordBatch| weight(batch.get_array_memory_size()))
+                .build(),
+            footers: Cache::builder()
+                .max_capacity(sizes.footers)
+                .weigher(move |_, footer: &Arc<ParquetMetaData>| weight(footer.memory_size()))
+                .build(),
+            ranges: (sizes.ranges > 0).then(|| {
+                Cache::builder()
+                    .max_capacity(sizes.ranges)
+                    .weigher(move |_, bytes: &Bytes| weight(bytes.len()))
+                    .build()
+            }),
+        }
+    }
+}

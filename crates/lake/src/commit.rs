@@ -1,0 +1,172 @@
+//! The group commit: segment object, then catalog row, then (by the caller) the acknowledgements.
+//!
+//! An object whose row was never committed is garbage that nobody can see; it was never acknowledged and garbage
+//! collection removes it as an orphan. A failure at any step therefore loses nothing that was promised.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use catalog::{CommitOutcome, NewColumn, NewSegment, RequestKey};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use schema::{Dataset, TenantId};
+
+use crate::segment::{self, Rows};
+use crate::{Lake, LakeError, day_name, unique_name};
+
+/// What one group commit makes durable.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// The rows.
+    pub rows: Vec<Rows>,
+    /// The requests they came with.
+    pub requests: Vec<Request>,
+    /// Columns not known to be in the catalog.
+    pub columns: Vec<NewColumn>,
+}
+
+/// A request and the rows it brought, so that they can be left out if it turns out to be committed already.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Tenant and hash.
+    pub key: RequestKey,
+    /// Ranges of row numbers in `Commit::rows` entries: (entry, from, to).
+    pub ranges: Vec<(usize, u32, u32)>,
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub struct Committed {
+    /// By request: true if its rows were committed now, false if they had been before.
+    pub fresh: Vec<bool>,
+    /// Bytes of the segment.
+    pub bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// Time spent encoding, putting and in the catalog.
+    pub phases: [Duration; 3],
+}
+
+impl Lake {
+    /// Commits rows: afterwards they are durable and every later snapshot, of any process, has them.
+    ///
+    /// # Errors
+    /// [`LakeError`]; nothing is visible then.
+    pub async fn commit(&self, mut commit: Commit) -> Result<Committed, LakeError> {
+        let mut fresh = vec![true; commit.requests.len()];
+        let mut phases = [Duration::ZERO; 3];
+        loop {
+            if commit.rows.iter().all(|rows| rows.batch.num_rows() == 0 || !is_item(rows.dataset)) {
+                // Nothing new is left; resources and series alone need no commit.
+                return Ok(Committed { fresh, bytes: 0, rows: 0, phases });
+            }
+            // Entries are numbered by the requests' ranges, so an emptied one keeps its place.
+            let live = (0..fresh.len()).filter(|&i| fresh[i]).collect::<Vec<_>>();
+            let started = Instant::now();
+            let rows = std::mem::take(&mut commit.rows);
+            let (rows, encoded) = tokio::task::spawn_blocking(move || {
+                let encoded = segment::encode(&rows);
+                (rows, encoded)
+            })
+            .await?;
+            commit.rows = rows;
+            let encoded = encoded?;
+            phases[0] += started.elapsed();
+            let started = Instant::now();
+            let now = self.inner.clock.now();
+            let path = format!("segments/{}/{}.seg", day_name(now), unique_name());
+            let bytes = encoded.bytes.len() as u64;
+            self.inner.store.put(&Path::from(path.as_str()), encoded.bytes.into()).await?;
+            phases[1] += started.elapsed();
+            let started = Instant::now();
+            let segment = NewSegment {
+                path,
+                bytes: bytes as i64,
+                created_at: now,
+                writer: self.inner.writer.clone(),
+                format_version: segment::FORMAT_VERSION,
+                slices: encoded.slices,
+                requests: live.iter().map(|&i| commit.requests[i].key.clone()).collect(),
+                columns: commit.columns.clone(),
+            };
+            let outcome = self.inner.catalog.commit_segment(&segment, now).await?;
+            phases[2] += started.elapsed();
+            match outcome {
+                CommitOutcome::Committed { slice_ids, .. } => {
+                    let mut count = 0;
+                    for (id, rows) in slice_ids.into_iter().zip(commit.rows) {
+                        count += rows.batch.num_rows() as u64;
+                        self.inner.cache.slices.insert(id, rows.batch);
+                    }
+                    return Ok(Committed { fresh, bytes, rows: count, phases });
+                }
+                CommitOutcome::Duplicates(indexes) => {
+                    // Somebody committed these requests first (a client that retried elsewhere): leave them out.
+                    for index in indexes {
+                        if let Some(&request) = live.get(index) {
+                            fresh[request] = false;
+                        }
+                    }
+                    commit = without(commit, &fresh)?;
+                }
+            }
+        }
+    }
+}
+
+/// The commit without the rows of requests that are not fresh. Their ranges become empty, the others move up.
+fn without(commit: Commit, fresh: &[bool]) -> Result<Commit, LakeError> {
+    let mut keep: HashMap<usize, Vec<bool>> = HashMap::new();
+    for (request, _) in commit.requests.iter().zip(fresh).filter(|(_, fresh)| !**fresh) {
+        for &(entry, from, to) in &request.ranges {
+            let rows = commit.rows[entry].batch.num_rows();
+            keep.entry(entry).or_insert_with(|| vec![true; rows])[from as usize..to as usize].fill(false);
+        }
+    }
+    let mut rows = Vec::with_capacity(commit.rows.len());
+    for (entry, part) in commit.rows.into_iter().enumerate() {
+        rows.push(match keep.get(&entry) {
+            Some(keep) => Rows { batch: select(&part.batch, keep)?, ..part },
+            None => part,
+        });
+    }
+    let requests = commit
+        .requests
+        .into_iter()
+        .zip(fresh)
+        .map(|(request, &fresh)| Request {
+            ranges: if fresh { moved(&request.ranges, &keep) } else { Vec::new() },
+            key: request.key,
+        })
+        .collect();
+    Ok(Commit { rows, requests, columns: commit.columns })
+}
+
+fn select(batch: &RecordBatch, keep: &[bool]) -> Result<RecordBatch, LakeError> {
+    Ok(filter_record_batch(batch, &BooleanArray::from(keep.to_vec()))?)
+}
+
+fn moved(ranges: &[(usize, u32, u32)], keep: &HashMap<usize, Vec<bool>>) -> Vec<(usize, u32, u32)> {
+    ranges
+        .iter()
+        .map(|&(entry, from, to)| match keep.get(&entry) {
+            Some(keep) => {
+                let gone = keep[..from as usize].iter().filter(|k| !**k).count() as u32;
+                (entry, from - gone, to - gone)
+            }
+            None => (entry, from, to),
+        })
+        .collect()
+}
+
+/// The datasets whose rows a request's items become; rows of resources and series belong to nobody.
+pub fn is_item(dataset: Dataset) -> bool {
+    !matches!(dataset, Dataset::Resources | Dataset::MetricSeries)
+}
+
+/// A key for a request's payload: tenant and hash.
+pub fn request_key(tenant: &TenantId, payload_hash: u128) -> RequestKey {
+    RequestKey { tenant: tenant.clone(), hash: payload_hash.to_be_bytes() }
+}

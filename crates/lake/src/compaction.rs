@@ -1,0 +1,307 @@
+//! Compaction: slices become parts, small parts become larger ones.
+//!
+//! Work is shared by leases, one per tenant and dataset. Everything up to the catalog transaction may be repeated or
+//! abandoned at any point: the objects written so far are orphans that garbage collection removes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::TimestampNanosecondType;
+use catalog::{CatalogError, Lease, NewPart, Part, Replacement, Slice};
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use schema::{Dataset, TenantId, UnixNanos, columns};
+
+use crate::part::{self, Merged, WrittenPart};
+use crate::read::PartFile;
+use crate::{DAY, Lake, LakeError, day_name, unique_name};
+
+/// When and how much to compact.
+#[derive(Debug, Clone, Copy)]
+pub struct CompactionOptions {
+    /// Slices are compacted as soon as they have this many rows together.
+    pub target_rows: i64,
+    /// No compaction takes more rows than this at once: it holds them in memory (about 700 B each).
+    pub max_rows: i64,
+    /// Slices older than this are compacted even if they are few.
+    pub max_slice_age: Duration,
+    /// How long a lease is held without renewal.
+    pub lease_ttl: Duration,
+    /// How long replaced objects stay for running queries.
+    pub grace: Duration,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompactionReport {
+    /// Number of transactions.
+    pub runs: u64,
+    /// Rows rewritten.
+    pub rows: u64,
+    /// Bytes read, as stored.
+    pub input_bytes: u64,
+    /// Bytes written.
+    pub output_bytes: u64,
+    /// Time spent.
+    pub elapsed: Duration,
+}
+
+impl CompactionReport {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.rows += other.rows;
+        self.input_bytes += other.input_bytes;
+        self.output_bytes += other.output_bytes;
+        self.elapsed += other.elapsed;
+    }
+}
+
+/// So many parts of like size are merged into one: each merge rewrites all of them, so fewer would cost more
+/// writing, more would leave queries more files.
+const MERGE_FAN_IN: usize = 8;
+
+/// Parts per day beyond this share one part: rows with invented times must not make a part each.
+const MAX_DAYS: usize = 64;
+
+/// The highest level a part can reach.
+const MAX_LEVEL: i32 = 20;
+
+impl Lake {
+    /// Compacts what is due of one tenant and dataset, or all slices if `force`. Does nothing if another process
+    /// holds the lease.
+    ///
+    /// # Errors
+    /// [`LakeError`]; what was there before stays.
+    pub async fn compact(
+        &self,
+        tenant: &TenantId,
+        dataset: Dataset,
+        options: &CompactionOptions,
+        force: bool,
+    ) -> Result<Option<CompactionReport>, LakeError> {
+        let now = self.inner.clock.now();
+        let name = format!("compact/{tenant}/{dataset}");
+        let Some(lease) =
+            self.inner.catalog.acquire_lease(&name, &self.inner.writer, options.lease_ttl, now).await?
+        else {
+            return Ok(None);
+        };
+        let outcome = self.compact_leased(tenant, dataset, options, force, &lease).await;
+        self.inner.catalog.release_lease(&lease).await?;
+        match outcome {
+            Ok(report) => Ok(Some(report)),
+            // Somebody else was faster, for instance retention: the next round sees the new state.
+            Err(LakeError::Catalog(CatalogError::Conflict(_) | CatalogError::Fenced { .. })) => Ok(Some(Default::default())),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn compact_leased(
+        &self,
+        tenant: &TenantId,
+        dataset: Dataset,
+        options: &CompactionOptions,
+        force: bool,
+        lease: &Lease,
+    ) -> Result<CompactionReport, LakeError> {
+        let mut report = CompactionReport::default();
+        loop {
+            let now = self.inner.clock.now();
+            let slices = self.inner.catalog.live_slices(tenant, dataset, 4096).await?;
+            let Some(inputs) = due_slices(slices, options, force, now) else { break };
+            self.inner.catalog.renew_lease(lease, options.lease_ttl, now).await?;
+            report.add(self.rewrite(tenant, dataset, &inputs, &[], options, lease).await?);
+        }
+        loop {
+            let now = self.inner.clock.now();
+            let parts = self.inner.catalog.live_parts(tenant, dataset).await?;
+            let Some(inputs) = due_parts(parts, options) else { break };
+            self.inner.catalog.renew_lease(lease, options.lease_ttl, now).await?;
+            report.add(self.rewrite(tenant, dataset, &[], &inputs, options, lease).await?);
+        }
+        Ok(report)
+    }
+
+    /// Replaces slices and parts by new parts, one per day of their rows.
+    async fn rewrite(
+        &self,
+        tenant: &TenantId,
+        dataset: Dataset,
+        slices: &[Slice],
+        parts: &[Part],
+        options: &CompactionOptions,
+        lease: &Lease,
+    ) -> Result<CompactionReport, LakeError> {
+        let started = Instant::now();
+        let mut batches = self.slices(slices).await?;
+        for part in parts {
+            batches.extend(self.part_batches(part).await?);
+        }
+        let level = parts.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
+        let written = tokio::task::spawn_blocking(move || rewrite_rows(dataset, batches)).await??;
+        let mut report = CompactionReport { runs: 1, ..Default::default() };
+        report.input_bytes = slices.iter().map(|s| s.length).chain(parts.iter().map(|p| p.bytes)).sum::<i64>() as u64;
+        let mut add = Vec::with_capacity(written.len());
+        for part in written {
+            report.rows += part.rows as u64;
+            report.output_bytes += part.bytes.len() as u64;
+            add.push(self.store_part(tenant, dataset, level, part).await?);
+        }
+        let change = Replacement {
+            tenant: tenant.clone(),
+            dataset,
+            slices: slices.iter().map(|s| s.id).collect(),
+            parts: parts.iter().map(|p| p.id).collect(),
+            add,
+        };
+        let now = self.inner.clock.now();
+        self.inner.catalog.replace(&change, lease, now, options.grace).await?;
+        for slice in slices {
+            self.inner.cache.slices.invalidate(&slice.id);
+        }
+        report.elapsed = started.elapsed();
+        tracing::debug!(
+            %tenant, %dataset, level, rows = report.rows, input_bytes = report.input_bytes,
+            output_bytes = report.output_bytes, elapsed_ms = report.elapsed.as_millis() as u64, "compacted"
+        );
+        Ok(report)
+    }
+
+    async fn store_part(
+        &self,
+        tenant: &TenantId,
+        dataset: Dataset,
+        level: i32,
+        part: WrittenPart,
+    ) -> Result<NewPart, LakeError> {
+        let path = format!("{tenant}/{dataset}/{}/{}.parquet", day_name(part.min_ts), unique_name());
+        let bytes = part.bytes.len() as i64;
+        self.inner.store.put(&Path::from(path.as_str()), part.bytes.into()).await?;
+        Ok(NewPart {
+            tenant: tenant.clone(),
+            dataset,
+            level,
+            path,
+            rows: part.rows as i64,
+            bytes,
+            footer_bytes: part.footer_bytes as i64,
+            min_ts: part.min_ts,
+            max_ts: part.max_ts,
+            index_offset: part.index_offset as i64,
+            index_bytes: part.index_bytes as i64,
+            index_entries: (part.index_bytes as u64 / part::index::ENTRY_BYTES) as i64,
+            format_version: part::FORMAT_VERSION,
+            checksum: part.checksum,
+            stats: Vec::new(),
+        })
+    }
+
+    /// All rows of a part.
+    async fn part_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
+        let reader = self.part_reader(PartFile::from(part));
+        let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+        Ok(builder.with_batch_size(part::ROW_GROUP_ROWS).build()?.try_collect().await?)
+    }
+}
+
+/// The oldest slices that should be compacted together now.
+fn due_slices(
+    slices: Vec<Slice>,
+    options: &CompactionOptions,
+    force: bool,
+    now: UnixNanos,
+) -> Option<Vec<Slice>> {
+    let rows: i64 = slices.iter().map(|s| s.rows).sum();
+    let oldest = slices.first()?.created_at;
+    let age = Duration::from_nanos(now.saturating_sub(oldest).max(0) as u64);
+    if !force && rows < options.target_rows && age < options.max_slice_age {
+        return None;
+    }
+    let mut taken = 0;
+    let mut inputs = Vec::new();
+    for slice in slices {
+        if !inputs.is_empty() && taken + slice.rows > options.max_rows {
+            break;
+        }
+        taken += slice.rows;
+        inputs.push(slice);
+    }
+    Some(inputs)
+}
+
+/// Parts of one day and level that should be merged now: `MERGE_FAN_IN` of them, together not too large.
+fn due_parts(parts: Vec<Part>, options: &CompactionOptions) -> Option<Vec<Part>> {
+    let mut groups: BTreeMap<(i64, i32), Vec<Part>> = BTreeMap::new();
+    for part in parts {
+        // A part that is large enough is left alone for good.
+        if part.rows * 2 < options.max_rows && part.level < MAX_LEVEL {
+            groups.entry((part.min_ts.div_euclid(DAY), part.level)).or_default().push(part);
+        }
+    }
+    for (_, mut group) in groups {
+        if group.len() < MERGE_FAN_IN {
+            continue;
+        }
+        group.sort_by_key(|p| (p.min_ts, p.id));
+        let mut taken = 0;
+        let mut inputs = Vec::new();
+        for part in group {
+            if taken + part.rows > options.max_rows {
+                break;
+            }
+            taken += part.rows;
+            inputs.push(part);
+        }
+        if inputs.len() > 1 {
+            return Some(inputs);
+        }
+    }
+    None
+}
+
+/// Merges, splits by day, sorts and encodes.
+fn rewrite_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<WrittenPart>, LakeError> {
+    let merged = part::merge(dataset, batches)?;
+    let mut written = Vec::new();
+    for rows in by_day(dataset, &merged) {
+        match rows {
+            None => {
+                written.push(part::write(dataset, merged)?);
+                return Ok(written);
+            }
+            Some(rows) => {
+                let indices = UInt32Array::from(rows);
+                let columns = merged.columns.iter().map(|c| take(c, &indices, None)).collect::<Result<_, _>>()?;
+                let day = Merged { schema: merged.schema.clone(), columns, rows: indices.len() };
+                written.push(part::write(dataset, day)?);
+            }
+        }
+    }
+    Ok(written)
+}
+
+/// Row numbers by UTC day; a single `None` if all rows are of one day.
+fn by_day(dataset: Dataset, merged: &Merged) -> Vec<Option<Vec<u32>>> {
+    let times = merged.column(columns::time_column(dataset));
+    let Some(times) = times.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>()) else { return vec![None] };
+    let mut days: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    let values = times.values();
+    let (min, max) = values.iter().fold((i64::MAX, i64::MIN), |(a, b), &t| (a.min(t), b.max(t)));
+    if values.is_empty() || min.div_euclid(DAY) == max.div_euclid(DAY) {
+        return vec![None];
+    }
+    for (row, &time) in values.iter().enumerate() {
+        days.entry(time.div_euclid(DAY)).or_default().push(row as u32);
+    }
+    let mut groups = days.into_values().collect::<Vec<_>>();
+    if groups.len() > MAX_DAYS {
+        groups.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+        let rest = groups.drain(MAX_DAYS..).flatten().collect::<Vec<_>>();
+        groups.push(rest);
+    }
+    groups.into_iter().map(Some).collect()
+}

@@ -1,0 +1,44 @@
+use catalog::CatalogError;
+
+/// What can go wrong in the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The object store failed; nothing was acknowledged.
+    #[error("object store: {0}")]
+    Store(#[from] object_store::Error),
+    /// The catalog failed; nothing was acknowledged.
+    #[error("catalog: {0}")]
+    Catalog(#[from] CatalogError),
+    /// An object is not what the catalog says.
+    #[error("damaged object {path}: {what}; restore it from a backup or remove it from the catalog")]
+    Damaged {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Arrow refused.
+    #[error("arrow: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Parquet refused.
+    #[error("parquet: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// ZSTD refused.
+    #[error("compression: {0}")]
+    Compression(std::io::Error),
+    /// A background task died.
+    #[error("task: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl LakeError {
+    /// Whether the same call may succeed later without anybody doing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => !matches!(error, object_store::Error::NotSupported { .. }),
+            Self::Catalog(error) => error.is_retryable(),
+            Self::Task(_) => true,
+            Self::Damaged { .. } | Self::Arrow(_) | Self::Parquet(_) | Self::Compression(_) => false,
+        }
+    }
+}

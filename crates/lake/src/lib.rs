@@ -1,0 +1,130 @@
+//! The lake: durable columns on an object store, found through the catalog.
+//!
+//! Rows come in as record batches, are committed as slices of a segment, and are later rewritten by compaction into
+//! sorted Parquet parts. Recovery is reading the catalog; there is no log to replay.
+//!
+//! Absent on purpose: `lake` knows no wire format, no query language and no tenant's rights. Only `catalog` writes the
+//! catalog; only this crate writes the store.
+
+mod cache;
+mod commit;
+mod compaction;
+mod error;
+mod maintenance;
+pub mod part;
+mod read;
+pub mod segment;
+pub mod store;
+
+use std::sync::Arc;
+
+use ::catalog::Catalog;
+use ::schema::Clock;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use rand::RngCore;
+
+pub use cache::CacheSizes;
+pub use commit::{Commit, Committed, Request, is_item, request_key};
+pub use compaction::{CompactionOptions, CompactionReport};
+pub use error::LakeError;
+pub use maintenance::{MaintenanceOptions, Observer, Retention};
+pub use read::{PartFile, PartReader, TraceBlocks};
+
+/// One process's access to the lake. Cheap to clone; all clones share caches.
+#[derive(Clone)]
+pub struct Lake {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    catalog: Catalog,
+    clock: Arc<dyn Clock>,
+    cache: cache::Caches,
+    /// Name of this process, unique among all that share the catalog.
+    writer: String,
+}
+
+impl Lake {
+    /// A lake over a store and a catalog that is migrated.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        catalog: Catalog,
+        clock: Arc<dyn Clock>,
+        writer: String,
+        sizes: CacheSizes,
+    ) -> Self {
+        let cache = cache::Caches::new(sizes);
+        Self { inner: Arc::new(Inner { store, catalog, clock, cache, writer }) }
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.store
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// The name of this process.
+    pub fn writer(&self) -> &str {
+        &self.inner.writer
+    }
+
+    /// Checks that a put, a get and a delete work.
+    ///
+    /// # Errors
+    /// The store's error.
+    pub async fn probe_store(&self) -> Result<(), LakeError> {
+        use object_store::ObjectStoreExt;
+        let path = Path::from(format!("probe/{}", unique_name()));
+        self.inner.store.put(&path, "probe".into()).await?;
+        self.inner.store.get(&path).await?.bytes().await?;
+        self.inner.store.delete(&path).await?;
+        Ok(())
+    }
+}
+
+/// A name that no object ever had: 96 random bits.
+#[allow(clippy::disallowed_methods)] // names must differ between processes, not be reproducible
+fn unique_name() -> String {
+    let mut bytes = [0u8; 12];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The UTC day of a time as `YYYY-MM-DD`.
+fn day_name(nanos: i64) -> String {
+    // Civil date from days since the epoch (Howard Hinnant's algorithm for the proleptic Gregorian calendar).
+    let z = nanos.div_euclid(DAY) + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Nanoseconds of a day.
+const DAY: i64 = 86_400_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_days() {
+        assert_eq!(super::day_name(0), "1970-01-01");
+        assert_eq!(super::day_name(951_782_400_000_000_000), "2000-02-29");
+        assert_eq!(super::day_name(i64::MAX), "2262-04-11");
+    }
+}

@@ -1,0 +1,243 @@
+//! What a process does for the lake by itself: compaction, retention, garbage collection.
+//!
+//! Every step is safe to run in many processes at once and to be cut off anywhere. `run` goes on until it is told to
+//! stop; errors are logged and tried again in the next round.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use catalog::Expired;
+use futures::StreamExt;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use schema::{Dataset, TenantId, UnixNanos};
+use tokio::sync::watch;
+
+use crate::compaction::{CompactionOptions, CompactionReport};
+use crate::{Lake, LakeError};
+
+/// How long data is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Retention {
+    /// Where nothing more specific is set; `None` keeps for ever.
+    pub default: Option<Duration>,
+    /// By tenant (`None`: any tenant) and dataset (`None`: any dataset); the inner `None` keeps for ever. Tenant and
+    /// dataset beats tenant, which beats dataset.
+    pub overrides: BTreeMap<(Option<TenantId>, Option<Dataset>), Option<Duration>>,
+}
+
+/// Resources and series are kept this much longer than the rows that refer to them, because they are written again
+/// only once an hour.
+const REFERENCE_MARGIN: Duration = Duration::from_secs(86_400);
+
+impl Retention {
+    /// How long rows of a tenant's dataset are kept, `None` for ever.
+    pub fn of(&self, tenant: &TenantId, dataset: Dataset) -> Option<Duration> {
+        let referring: &[Dataset] = match dataset {
+            Dataset::Resources => &[Dataset::Spans, Dataset::Logs, Dataset::MetricSamples],
+            Dataset::MetricSeries => &[Dataset::MetricSamples, Dataset::MetricHistograms],
+            _ => return self.configured(tenant, dataset),
+        };
+        let longest = referring.iter().map(|&d| self.configured(tenant, d)).try_fold(Duration::ZERO, |a, b| Some(a.max(b?)));
+        longest.map(|kept| kept + REFERENCE_MARGIN)
+    }
+
+    fn configured(&self, tenant: &TenantId, dataset: Dataset) -> Option<Duration> {
+        let tenant = Some(tenant.clone());
+        let keys = [(tenant.clone(), Some(dataset)), (tenant, None), (None, Some(dataset))];
+        keys.iter().find_map(|key| self.overrides.get(key)).copied().unwrap_or(self.default)
+    }
+}
+
+/// Options of the background work.
+#[derive(Debug, Clone)]
+pub struct MaintenanceOptions {
+    /// When to compact.
+    pub compaction: CompactionOptions,
+    /// Pause between two looks at the backlog.
+    pub compaction_interval: Duration,
+    /// How long data is kept.
+    pub retention: Retention,
+    /// Pause between rounds of retention and garbage collection.
+    pub gc_interval: Duration,
+    /// Age from which an object that the catalog does not know is an orphan.
+    pub orphan_grace: Duration,
+    /// How long request hashes are kept.
+    pub dedupe_window: Duration,
+}
+
+/// What happened, for metrics. All methods may be called from any task.
+pub trait Observer: Send + Sync {
+    /// A compaction ended.
+    fn compacted(&self, dataset: Dataset, report: &CompactionReport);
+    /// A round of background work failed.
+    fn failed(&self, work: &'static str);
+    /// Rows not compacted yet.
+    fn backlog(&self, dataset: Dataset, slices: i64, rows: i64);
+    /// Retention removed rows.
+    fn expired(&self, dataset: Dataset, expired: &Expired);
+    /// Objects were deleted.
+    fn collected(&self, objects: u64, bytes: u64);
+}
+
+/// Objects deleted in one step: bounds a transaction and a list of paths.
+const GC_BATCH: i64 = 500;
+
+impl Lake {
+    /// Runs all background work until `stop` becomes true.
+    pub async fn maintain(&self, options: MaintenanceOptions, observer: &dyn Observer, mut stop: watch::Receiver<bool>) {
+        let mut compaction = tokio::time::interval(options.compaction_interval);
+        let mut gc = tokio::time::interval(options.gc_interval);
+        compaction.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        gc.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Orphans are rare and listing a store costs requests: look once per grace period.
+        let mut orphans = tokio::time::interval(options.orphan_grace.max(Duration::from_secs(60)));
+        loop {
+            let done = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                _ = compaction.tick() => ("compaction", self.compact_due(&options.compaction, observer).await),
+                _ = gc.tick() => ("garbage collection", self.clean(&options, observer).await),
+                _ = orphans.tick() => ("orphan search", self.collect_orphans(options.orphan_grace, observer).await),
+            };
+            if let (work, Err(error)) = done {
+                observer.failed(work);
+                tracing::warn!(%error, "{work} failed; it is tried again in the next round");
+            }
+        }
+    }
+
+    async fn compact_due(&self, options: &CompactionOptions, observer: &dyn Observer) -> Result<(), LakeError> {
+        for entry in self.inner.catalog.backlog().await? {
+            observer.backlog(entry.dataset, entry.slices, entry.rows);
+            let age = entry.oldest_created_at.map_or(0, |at| self.inner.clock.now().saturating_sub(at).max(0));
+            let due = entry.rows >= options.target_rows || Duration::from_nanos(age as u64) >= options.max_slice_age;
+            if entry.slices > 0 && due {
+                if let Some(report) = self.compact(&entry.tenant, entry.dataset, options, false).await? {
+                    observer.compacted(entry.dataset, &report);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compacts every slice there is, waiting for processes that hold a lease.
+    ///
+    /// # Errors
+    /// [`LakeError`].
+    pub async fn compact_all(&self, options: &CompactionOptions, observer: &dyn Observer) -> Result<CompactionReport, LakeError> {
+        let mut total = CompactionReport::default();
+        loop {
+            let mut left = false;
+            for entry in self.inner.catalog.backlog().await? {
+                if entry.slices == 0 {
+                    continue;
+                }
+                match self.compact(&entry.tenant, entry.dataset, options, true).await? {
+                    Some(report) => {
+                        observer.compacted(entry.dataset, &report);
+                        total.add(report);
+                    }
+                    None => left = true,
+                }
+            }
+            if !left {
+                return Ok(total);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn clean(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
+        self.expire(options, observer).await?;
+        self.collect(observer).await?;
+        let old = self.before(options.dedupe_window);
+        self.inner.catalog.expire_requests(old).await?;
+        Ok(())
+    }
+
+    fn before(&self, age: Duration) -> UnixNanos {
+        self.inner.clock.now().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// Removes what is older than its retention.
+    async fn expire(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
+        for tenant in self.inner.catalog.tenants().await? {
+            for dataset in Dataset::ALL {
+                let Some(kept) = options.retention.of(&tenant, dataset) else { continue };
+                let cutoff = self.before(kept);
+                let catalog = &self.inner.catalog;
+                if catalog.retention_due(&tenant, dataset, cutoff).await? == Expired::default() {
+                    continue;
+                }
+                // The same lease as compaction's: neither pulls the rows from under the other.
+                let name = format!("compact/{tenant}/{dataset}");
+                let (now, ttl) = (self.inner.clock.now(), options.compaction.lease_ttl);
+                let Some(lease) = catalog.acquire_lease(&name, &self.inner.writer, ttl, now).await? else { continue };
+                let expired =
+                    catalog.expire(&tenant, dataset, cutoff, &lease, now, options.compaction.grace).await;
+                catalog.release_lease(&lease).await?;
+                let expired = expired?;
+                observer.expired(dataset, &expired);
+                tracing::info!(%tenant, %dataset, rows = expired.rows, bytes = expired.bytes, "retention removed rows");
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes queued objects whose grace period is over.
+    async fn collect(&self, observer: &dyn Observer) -> Result<(), LakeError> {
+        loop {
+            let now = self.inner.clock.now();
+            let due = self.inner.catalog.gc_due(now, GC_BATCH).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let mut done = Vec::with_capacity(due.len());
+            let mut bytes = 0;
+            for entry in &due {
+                match self.inner.store.delete(&Path::from(entry.path.as_str())).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {
+                        done.push(entry.id);
+                        bytes += entry.bytes as u64;
+                    }
+                    Err(error) => tracing::warn!(path = entry.path, %error, "object not deleted; it is tried again"),
+                }
+            }
+            self.inner.catalog.gc_done(&done).await?;
+            observer.collected(done.len() as u64, bytes);
+            if done.len() < due.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes objects that no catalog row knows and that are too old to belong to a commit under way.
+    async fn collect_orphans(&self, grace: Duration, observer: &dyn Observer) -> Result<(), LakeError> {
+        let cutoff = self.before(grace);
+        let mut objects = self.inner.store.list(None).chunks(GC_BATCH as usize);
+        while let Some(chunk) = objects.next().await {
+            let mut old = Vec::new();
+            for object in chunk {
+                let object = object?;
+                let modified = object.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
+                let ours = object.location.as_ref().ends_with(".seg") || object.location.as_ref().ends_with(".parquet");
+                if ours && modified < cutoff {
+                    old.push((object.location.to_string(), object.size));
+                }
+            }
+            if old.is_empty() {
+                continue;
+            }
+            let paths = old.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+            let known = self.inner.catalog.known_objects(&paths).await?;
+            for (path, size) in old {
+                if !known.contains(&path) {
+                    self.inner.store.delete(&Path::from(path.as_str())).await?;
+                    tracing::info!(path, "deleted an orphan");
+                    observer.collected(1, size);
+                }
+            }
+        }
+        Ok(())
+    }
+}

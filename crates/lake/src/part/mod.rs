@@ -1,0 +1,16 @@
+//! Parts: sorted Parquet objects that compaction makes of slices and of smaller parts.
+//!
+//! `merge` brings rows of different schemas together, `order` decides where each row goes, `write` makes the Parquet
+//! object, `index` finds the rows of a trace in it.
+
+pub mod index;
+mod merge;
+mod order;
+mod write;
+
+pub use merge::{Merged, merge};
+pub use order::{BLOCK_ROWS, ROW_GROUP_ROWS};
+pub use write::{WrittenPart, write};
+
+/// Version of the part format.
+pub const FORMAT_VERSION: i32 = 1;

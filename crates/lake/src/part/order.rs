@@ -1,0 +1,219 @@
+//! Where each row goes in a part.
+//!
+//! Spans and logs are ordered twice. First by what a reader looks for as a whole: spans by trace (traces by their
+//! start), logs by time. That order is cut into blocks; inside a block rows are sorted by what makes columns
+//! compress: service and name (or severity and message template), then time. A reader of one trace or one
+//! minute still reads one block, and the columns inside it are runs instead of noise.
+
+use std::hash::BuildHasher;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type, TimestampNanosecondType};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use schema::{Dataset, columns};
+
+use super::index::TraceEntry;
+use super::merge::Merged;
+use crate::LakeError;
+
+/// Rows of a page, and of a block of spans: a trace lookup reads one page of each column.
+pub const BLOCK_ROWS: usize = 8192;
+
+/// Rows of a row group. Of spans, four blocks: small enough that one ranged read of about 1 MiB brings all columns of
+/// a trace, large enough that dictionaries and footers cost 0.3 B/span.
+pub const ROW_GROUP_ROWS: usize = 4 * BLOCK_ROWS;
+
+/// Rows of a row group where no lookup by id needs small ones: dictionaries are repeated less often.
+const LARGE_ROW_GROUP_ROWS: usize = 131_072;
+
+/// Rows per row group of a dataset.
+pub(super) const fn row_group_rows(dataset: Dataset) -> usize {
+    match dataset {
+        Dataset::Spans => ROW_GROUP_ROWS,
+        Dataset::Logs => LARGE_ROW_GROUP_ROWS,
+        _ => 8 * LARGE_ROW_GROUP_ROWS,
+    }
+}
+
+/// The order of a part's rows and, for spans, where each trace lies.
+pub(super) struct Order {
+    /// Row numbers of the input in output order.
+    pub rows: Vec<u32>,
+    /// Which blocks a trace is in; empty for other datasets.
+    pub traces: Vec<TraceEntry>,
+}
+
+/// Decides the order of a dataset's rows.
+pub(super) fn order(dataset: Dataset, merged: &Merged) -> Result<Order, LakeError> {
+    match dataset {
+        Dataset::Spans => spans(merged),
+        Dataset::Logs => Ok(Order { rows: logs(merged)?, traces: Vec::new() }),
+        Dataset::Resources => Ok(Order { rows: by_id(merged, "resource_id", "seen_at"), traces: Vec::new() }),
+        Dataset::MetricSeries => Ok(Order { rows: by_id(merged, "series_id", "seen_at"), traces: Vec::new() }),
+        Dataset::MetricSamples | Dataset::MetricHistograms | Dataset::Exemplars => {
+            Ok(Order { rows: by_id(merged, "series_id", columns::time_column(dataset)), traces: Vec::new() })
+        }
+    }
+}
+
+fn times<'a>(merged: &'a Merged, name: &str) -> &'a [i64] {
+    let column = merged.column(name).and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+    column.map_or(&[], |c| c.values())
+}
+
+fn ids<'a>(merged: &'a Merged, name: &str) -> &'a [u8] {
+    merged.column(name).and_then(|c| c.as_fixed_size_binary_opt()).map_or(&[], |c| c.value_data())
+}
+
+/// A number for each row so that equal texts have equal numbers; 0 for null. Numbers follow first appearance.
+fn codes(column: Option<&ArrayRef>, rows: usize) -> Result<Vec<u32>, LakeError> {
+    let Some(column) = column else { return Ok(vec![0; rows]) };
+    if let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() {
+        let values = cast(dictionary.values(), &DataType::Utf8)?;
+        let values = values.as_string::<i32>();
+        // One look per distinct value, not per row.
+        let mut known: HashMap<&str, u32> = HashMap::new();
+        let mut by_key = Vec::with_capacity(values.len());
+        for value in values {
+            let next = known.len() as u32 + 1;
+            by_key.push(value.map_or(0, |v| *known.entry(v).or_insert(next)));
+        }
+        let keys = dictionary.keys();
+        return Ok((0..rows).map(|r| if keys.is_valid(r) { by_key[keys.value(r) as usize] } else { 0 }).collect());
+    }
+    let plain = cast(column, &DataType::Utf8)?;
+    let mut known: HashMap<&str, u32> = HashMap::new();
+    let mut out = Vec::with_capacity(rows);
+    for value in plain.as_string::<i32>() {
+        let next = known.len() as u32 + 1;
+        out.push(value.map_or(0, |v| *known.entry(v).or_insert(next)));
+    }
+    Ok(out)
+}
+
+fn spans(merged: &Merged) -> Result<Order, LakeError> {
+    let rows = merged.rows;
+    let (trace_ids, start) = (ids(merged, "trace_id"), times(merged, "start_time"));
+    // Traces by first appearance, with the start of their first span.
+    let hasher = DefaultHashBuilder::default();
+    let mut numbers: hashbrown::HashTable<u32> = hashbrown::HashTable::with_capacity(rows / 8);
+    let mut first: Vec<(i64, u32)> = Vec::new(); // (start, a row of the trace)
+    let mut trace_of = Vec::with_capacity(rows);
+    let id = |row: usize| &trace_ids[row * 16..row * 16 + 16];
+    for row in 0..rows {
+        let hash = hasher.hash_one(id(row));
+        let found = numbers.find(hash, |&t| id(first[t as usize].1 as usize) == id(row)).copied();
+        let number = found.unwrap_or_else(|| {
+            let number = first.len() as u32;
+            numbers.insert_unique(hash, number, |&t| hasher.hash_one(id(first[t as usize].1 as usize)));
+            first.push((start[row], row as u32));
+            number
+        });
+        let entry = &mut first[number as usize];
+        entry.0 = entry.0.min(start[row]);
+        trace_of.push(number);
+    }
+    let mut by_start = (0..first.len() as u32).collect::<Vec<_>>();
+    by_start.sort_unstable_by_key(|&t| (first[t as usize].0, t));
+    let mut rank = vec![0u32; first.len()];
+    for (position, &trace) in by_start.iter().enumerate() {
+        rank[trace as usize] = position as u32;
+    }
+    // Counting sort of rows by the rank of their trace.
+    let mut offsets = vec![0u32; first.len() + 1];
+    for &trace in &trace_of {
+        offsets[rank[trace as usize] as usize + 1] += 1;
+    }
+    for i in 1..offsets.len() {
+        offsets[i] += offsets[i - 1];
+    }
+    let mut traces = Vec::with_capacity(first.len() + first.len() / 64);
+    for (position, &trace) in by_start.iter().enumerate() {
+        let (from, to) = (offsets[position] as usize, offsets[position + 1] as usize);
+        let row = first[trace as usize].1 as usize;
+        for block in from / BLOCK_ROWS..=(to - 1) / BLOCK_ROWS {
+            traces.push(TraceEntry::new(id(row), block as u32));
+        }
+    }
+    let mut clustered = vec![0u32; rows];
+    for (row, &trace) in trace_of.iter().enumerate() {
+        let slot = &mut offsets[rank[trace as usize] as usize];
+        clustered[*slot as usize] = row as u32;
+        *slot += 1;
+    }
+    let service = codes(merged.column("service_name"), rows)?;
+    let name = codes(merged.column("name"), rows)?;
+    let mut keys: Vec<(u64, i64, u32)> = Vec::with_capacity(BLOCK_ROWS);
+    for block in clustered.chunks_mut(BLOCK_ROWS) {
+        keys.clear();
+        keys.extend(block.iter().map(|&row| {
+            let r = row as usize;
+            (u64::from(service[r]) << 32 | u64::from(name[r]), start[r], row)
+        }));
+        keys.sort_unstable();
+        for (slot, key) in block.iter_mut().zip(&keys) {
+            *slot = key.2;
+        }
+    }
+    Ok(Order { rows: clustered, traces })
+}
+
+/// How much of a message decides its template; what follows rarely tells templates apart.
+const TEMPLATE_BYTES: usize = 48;
+
+/// A hash of a message with its variable words left out: words that hold a digit.
+fn template(hasher: &DefaultHashBuilder, message: &[u8]) -> u64 {
+    let mut hash = 0u64;
+    let head = &message[..message.len().min(TEMPLATE_BYTES)];
+    for word in head.split(|b| matches!(b, b' ' | b'=' | b':' | b'/' | b'"' | b',')) {
+        if !word.iter().any(u8::is_ascii_digit) {
+            hash = hash.rotate_left(5) ^ hasher.hash_one(word);
+        }
+    }
+    hash
+}
+
+fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
+    let rows = merged.rows;
+    let at = times(merged, "timestamp");
+    let mut order = (0..rows as u32).collect::<Vec<_>>();
+    order.sort_unstable_by_key(|&row| (at[row as usize], row));
+    let service = codes(merged.column("service_name"), rows)?;
+    let hasher = DefaultHashBuilder::default();
+    let templates = match merged.column("body") {
+        Some(column) => {
+            let body = cast(column, &DataType::Utf8)?;
+            let body = body.as_string::<i32>();
+            (0..rows).map(|r| if body.is_valid(r) { template(&hasher, body.value(r).as_bytes()) } else { 0 }).collect()
+        }
+        None => vec![0u64; rows],
+    };
+    let mut keys: Vec<(u32, u64, i64, u32)> = Vec::with_capacity(LARGE_ROW_GROUP_ROWS);
+    for group in order.chunks_mut(LARGE_ROW_GROUP_ROWS) {
+        keys.clear();
+        keys.extend(group.iter().map(|&row| {
+            let r = row as usize;
+            (service[r], templates[r], at[r], row)
+        }));
+        keys.sort_unstable();
+        for (slot, key) in group.iter_mut().zip(&keys) {
+            *slot = key.3;
+        }
+    }
+    Ok(order)
+}
+
+/// Rows by a 16-byte id, then time.
+fn by_id(merged: &Merged, id: &str, time: &str) -> Vec<u32> {
+    let (ids, at) = (ids(merged, id), times(merged, time));
+    let mut keys = (0..merged.rows)
+        .map(|row| {
+            let mut bytes = [0u8; 16];
+            bytes.copy_from_slice(&ids[row * 16..row * 16 + 16]);
+            (u128::from_be_bytes(bytes), at[row], row as u32)
+        })
+        .collect::<Vec<_>>();
+    keys.sort_unstable();
+    keys.into_iter().map(|key| key.2).collect()
+}

@@ -1,0 +1,49 @@
+//! The object store: where segments and parts live.
+
+mod local;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use url::Url;
+
+pub use local::LocalStore;
+
+/// Where objects are kept.
+#[derive(Debug, Clone)]
+pub enum StoreLocation {
+    /// A directory on the local disk.
+    Local(PathBuf),
+    /// `s3://`, `gs://` or `az://` with a bucket and a prefix, and the options of `object_store` for it
+    /// (`aws_endpoint`, `aws_access_key_id`, ...).
+    Remote {
+        /// The address.
+        url: Url,
+        /// Option names and values.
+        options: Vec<(String, String)>,
+    },
+}
+
+impl StoreLocation {
+    /// Whether objects are on the local disk.
+    pub const fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
+    /// Opens the store. No request is made for a remote one.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or the address or an option is not understood.
+    pub fn open(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        match self {
+            Self::Local(directory) => Ok(Arc::new(LocalStore::open(directory)?)),
+            Self::Remote { url, options } => {
+                let (store, prefix) = object_store::parse_url_opts(url, options.iter().cloned())?;
+                if prefix == Path::default() { Ok(Arc::from(store)) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
+            }
+        }
+    }
+}
