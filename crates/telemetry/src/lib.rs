@@ -1,0 +1,298 @@
+//! What the process says about itself: metrics for Prometheus and a structured log.
+//!
+//! [`Telemetry`] is made once at start, cloned into whatever has something to report, and rendered on each scrape. It
+//! does no I/O except reading `/proc` while it renders, starts no thread and knows no HTTP. Recording cannot fail and
+//! never blocks on a scrape for longer than one label lookup.
+//!
+//! Every label has a bounded set of values: enums, datasets, and `&'static str` written in the code. Nothing that comes
+//! with a request (tenant, service, path, error text) becomes a label, so that no sender can make the process's own
+//! metrics grow.
+
+mod labels;
+mod logging;
+mod metrics;
+mod process;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use schema::Dataset;
+
+pub use labels::{CommitPhase, QueryStatus, RequestStatus, Signal, StoreStatus, Transport};
+pub use logging::{LogFormat, LoggingError, init_logging};
+
+use labels::{
+    ApiLabel, ApiStatusLabels, CacheLabel, DatasetLabel, OperationLabel, OperationStatusLabels, PhaseLabel,
+    ReceivedLabels, RejectedLabels, RequestLabels,
+};
+use metrics::{Metrics, amount};
+use process::ProcessCollector;
+
+/// The media type of [`Telemetry::render`] (OpenMetrics 1.0, section "Overall Structure").
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Longest `service` label, in characters; the rest is cut.
+const LONGEST_SERVICE: usize = 64;
+
+/// The metrics of this process. Cheap to clone; all clones record into the same registry.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    metrics: Metrics,
+    service: Arc<String>,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("service", &self.0.service)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one successful compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionRun {
+    /// Wall time from taking the work to the committed part.
+    pub duration: Duration,
+    /// Rows written.
+    pub rows: u64,
+    /// Bytes of the slices and parts that were replaced.
+    pub input_bytes: u64,
+    /// Bytes of the parts that replace them.
+    pub output_bytes: u64,
+}
+
+impl Telemetry {
+    /// Makes the registry. `service` is what receives the telemetry (the label `service` of `otlp_requests_total`),
+    /// `version` the version of this program.
+    pub fn new(service: &str, version: &str) -> Self {
+        Self::with_reader(service, version, |path| std::fs::read_to_string(path))
+    }
+
+    /// As [`Telemetry::new`], reading `/proc` through `read`.
+    pub fn with_reader(
+        service: &str,
+        version: &str,
+        read: impl Fn(&Path) -> io::Result<String> + Send + Sync + 'static,
+    ) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry, version);
+        registry.register_collector(Box::new(ProcessCollector::new(read)));
+        let service = Arc::new(service.chars().take(LONGEST_SERVICE).collect());
+        let telemetry = Self(Arc::new(Inner {
+            registry,
+            metrics,
+            service,
+        }));
+        telemetry.begin_at_zero();
+        telemetry
+    }
+
+    /// Creates the series that every rate is computed from, so that the first event is an increase and not the birth
+    /// of a series, which `rate()` does not see.
+    fn begin_at_zero(&self) {
+        let m = &self.0.metrics;
+        let first = [
+            RequestStatus::Ok,
+            RequestStatus::ResourceExhausted,
+            RequestStatus::Unavailable,
+            RequestStatus::Internal,
+        ];
+        for &signal in Signal::ALL {
+            for &transport in Transport::ALL {
+                for status in first {
+                    drop(
+                        m.requests
+                            .get_or_create(&self.request_labels(signal, transport, status)),
+                    );
+                }
+                drop(m.received_bytes.get_or_create(&ReceivedLabels { signal, transport }));
+                drop(m.request_duration.get_or_create(&ReceivedLabels { signal, transport }));
+            }
+        }
+        for dataset in Dataset::ALL {
+            drop(m.rows.get_or_create(&DatasetLabel(dataset)));
+        }
+    }
+
+    fn request_labels(&self, signal: Signal, transport: Transport, status: RequestStatus) -> RequestLabels {
+        RequestLabels {
+            service: Arc::clone(&self.0.service),
+            signal,
+            transport,
+            status,
+        }
+    }
+
+    // --- receiving
+
+    /// One OTLP export request was answered. `received_bytes` is the body as it arrived, compressed or not.
+    pub fn request(
+        &self,
+        signal: Signal,
+        transport: Transport,
+        status: RequestStatus,
+        duration: Duration,
+        received_bytes: u64,
+    ) {
+        let m = &self.0.metrics;
+        m.requests
+            .get_or_create(&self.request_labels(signal, transport, status))
+            .inc();
+        let labels = ReceivedLabels { signal, transport };
+        m.request_duration
+            .get_or_create(&labels)
+            .observe(duration.as_secs_f64());
+        m.received_bytes.get_or_create(&labels).inc_by(received_bytes);
+    }
+
+    /// Rows were committed: durable, queryable and about to be acknowledged.
+    pub fn rows(&self, dataset: Dataset, rows: u64) {
+        self.0.metrics.rows.get_or_create(&DatasetLabel(dataset)).inc_by(rows);
+    }
+
+    /// Items of a request that was otherwise accepted were rejected (OTLP partial success).
+    pub fn rejected(&self, signal: Signal, reason: &'static str, items: u64) {
+        self.0
+            .metrics
+            .rejected
+            .get_or_create(&RejectedLabels { signal, reason })
+            .inc_by(items);
+    }
+
+    /// Bytes received and not yet committed, now.
+    pub fn set_pending_bytes(&self, bytes: u64) {
+        self.0.metrics.pending_bytes.set(amount(bytes));
+    }
+
+    // --- committing
+
+    /// A group commit ended; `duration` runs from its start to the acknowledgements.
+    pub fn commit(&self, duration: Duration) {
+        self.0.metrics.commit_duration.observe(duration.as_secs_f64());
+    }
+
+    /// A phase of a group commit ended.
+    pub fn commit_phase(&self, phase: CommitPhase, duration: Duration) {
+        self.0
+            .metrics
+            .commit_phase
+            .get_or_create(&PhaseLabel { phase })
+            .observe(duration.as_secs_f64());
+    }
+
+    // --- the lake
+
+    /// What waits for compaction, now.
+    pub fn set_backlog(&self, dataset: Dataset, rows: u64, slices: u64) {
+        let m = &self.0.metrics;
+        m.backlog_rows.get_or_create(&DatasetLabel(dataset)).set(amount(rows));
+        m.backlog_slices
+            .get_or_create(&DatasetLabel(dataset))
+            .set(amount(slices));
+    }
+
+    /// A compaction succeeded.
+    pub fn compaction(&self, run: CompactionRun) {
+        let m = &self.0.metrics;
+        m.compaction_runs.inc();
+        m.compaction_duration.observe(run.duration.as_secs_f64());
+        m.compaction_rows.inc_by(run.rows);
+        m.compaction_input_bytes.inc_by(run.input_bytes);
+        m.compaction_output_bytes.inc_by(run.output_bytes);
+    }
+
+    /// A compaction failed after `duration`; its input stays as it was.
+    pub fn compaction_failed(&self, duration: Duration) {
+        let m = &self.0.metrics;
+        m.compaction_failures.inc();
+        m.compaction_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Retention removed rows, stored in `bytes`, from the catalog.
+    pub fn retention_deleted(&self, dataset: Dataset, rows: u64, bytes: u64) {
+        let m = &self.0.metrics;
+        m.retention_rows_deleted
+            .get_or_create(&DatasetLabel(dataset))
+            .inc_by(rows);
+        m.retention_bytes_deleted
+            .get_or_create(&DatasetLabel(dataset))
+            .inc_by(bytes);
+    }
+
+    /// Garbage collection deleted objects from the store.
+    pub fn gc_deleted(&self, objects: u64, bytes: u64) {
+        self.0.metrics.gc_objects_deleted.inc_by(objects);
+        self.0.metrics.gc_bytes_deleted.inc_by(bytes);
+    }
+
+    /// A cache had what was asked for. `cache` is the cache's name.
+    pub fn cache_hit(&self, cache: &'static str) {
+        self.0.metrics.cache_hits.get_or_create(&CacheLabel { cache }).inc();
+    }
+
+    /// A cache had not what was asked for.
+    pub fn cache_miss(&self, cache: &'static str) {
+        self.0.metrics.cache_misses.get_or_create(&CacheLabel { cache }).inc();
+    }
+
+    /// Bytes that a cache holds, now.
+    pub fn set_cache_bytes(&self, cache: &'static str, bytes: u64) {
+        self.0
+            .metrics
+            .cache_bytes
+            .get_or_create(&CacheLabel { cache })
+            .set(amount(bytes));
+    }
+
+    /// A catalog operation ended, well or not. `operation` is its name, such as `commit_segment`.
+    pub fn catalog_operation(&self, operation: &'static str, duration: Duration) {
+        self.0
+            .metrics
+            .catalog_operation
+            .get_or_create(&OperationLabel { operation })
+            .observe(duration.as_secs_f64());
+    }
+
+    /// An object-store request ended. `operation` is its name, such as `put`, `get` or `delete`.
+    pub fn store_operation(&self, operation: &'static str, status: StoreStatus, duration: Duration) {
+        let m = &self.0.metrics;
+        m.store_operation
+            .get_or_create(&OperationLabel { operation })
+            .observe(duration.as_secs_f64());
+        m.store_operations
+            .get_or_create(&OperationStatusLabels { operation, status })
+            .inc();
+    }
+
+    // --- querying
+
+    /// A query ended. `api` is the API that it came by, such as `sql` or `tempo`.
+    pub fn query(&self, api: &'static str, status: QueryStatus, duration: Duration) {
+        let m = &self.0.metrics;
+        m.query_duration
+            .get_or_create(&ApiLabel { api })
+            .observe(duration.as_secs_f64());
+        m.queries.get_or_create(&ApiStatusLabels { api, status }).inc();
+    }
+
+    // --- scraping
+
+    /// Every metric in the OpenMetrics text format; serve it as [`CONTENT_TYPE`].
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(32 * 1024);
+        // Writing to a String cannot fail, and no collector of ours returns an error of its own. Were it to happen,
+        // a body without the closing `# EOF` makes the scraper report the target as broken instead of trusting a part.
+        if prometheus_client::encoding::text::encode(&mut text, &self.0.registry).is_err() {
+            return "# metrics cannot be encoded\n".to_owned();
+        }
+        text
+    }
+}
