@@ -1,0 +1,93 @@
+//! Which attribute columns a tenant's datasets have, and how many they may have.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use catalog::{Catalog, CatalogError, NewColumn};
+use otlp::columns::ColumnAdmission;
+use otlp::decode::Admissions;
+use parking_lot::Mutex;
+use schema::columns::{AttributeType, has_attributes};
+use schema::{Dataset, TenantId};
+
+/// The columns of one tenant. Shared by all batches of the tenant.
+#[derive(Debug)]
+pub(crate) struct TenantColumns {
+    datasets: Vec<DatasetColumns>,
+}
+
+#[derive(Debug)]
+struct DatasetColumns {
+    limit: usize,
+    /// Physical name to whether the catalog has it.
+    known: Mutex<HashMap<String, bool>>,
+}
+
+impl TenantColumns {
+    /// Reads the columns that exist. Each dataset may have `limit` of them.
+    pub(crate) async fn load(catalog: &Catalog, tenant: &TenantId, limit: usize) -> Result<Self, CatalogError> {
+        let mut datasets = Vec::new();
+        for dataset in Dataset::ALL {
+            let mut known = HashMap::new();
+            if has_attributes(dataset) {
+                for column in catalog.columns(tenant, dataset).await? {
+                    known.insert(column.name, true);
+                }
+            }
+            datasets.push(DatasetColumns { limit, known: Mutex::new(known) });
+        }
+        Ok(Self { datasets })
+    }
+
+    fn of(&self, dataset: Dataset) -> &DatasetColumns {
+        &self.datasets[dataset.id() as usize - 1]
+    }
+
+    /// Those of a batch's columns that the catalog does not have yet.
+    pub(crate) fn uncommitted(&self, tenant: &TenantId, dataset: Dataset, schema: &arrow::datatypes::Schema) -> Vec<NewColumn> {
+        let known = self.of(dataset).known.lock();
+        let new = schema.fields().iter().filter_map(|field| {
+            let (_, _, kind) = schema::columns::parse_physical(field.name(), field.data_type())?;
+            if known.get(field.name()).copied().unwrap_or(false) {
+                return None;
+            }
+            Some(NewColumn {
+                tenant: tenant.clone(),
+                dataset,
+                name: field.name().clone(),
+                data_type: kind.name().to_owned(),
+            })
+        });
+        new.collect()
+    }
+
+    /// Remembers that the catalog has these columns.
+    pub(crate) fn committed(&self, columns: &[NewColumn]) {
+        for column in columns {
+            self.of(column.dataset).known.lock().insert(column.name.clone(), true);
+        }
+    }
+}
+
+impl ColumnAdmission for DatasetColumns {
+    fn admit(&self, physical_name: &str, _: AttributeType) -> bool {
+        let mut known = self.known.lock();
+        if known.contains_key(physical_name) {
+            return true;
+        }
+        if known.len() >= self.limit {
+            return false;
+        }
+        known.insert(physical_name.to_owned(), false);
+        true
+    }
+}
+
+impl Admissions for TenantColumns {
+    fn for_dataset(&self, dataset: Dataset) -> &dyn ColumnAdmission {
+        self.of(dataset)
+    }
+}
+
+/// Shared handle.
+pub(crate) type SharedColumns = Arc<TenantColumns>;
