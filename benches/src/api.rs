@@ -1,0 +1,123 @@
+//! The parts of the server's HTTP API that a measurement uses: compaction on demand, SQL for counting, and a trace by
+//! its id.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+use prost::Message as _;
+
+use crate::process::bytes_below;
+use crate::server::Server;
+
+/// A compaction of tens of millions of rows takes minutes; an hour means that it hangs.
+const COMPACTION_LIMIT: Duration = Duration::from_secs(3600);
+/// Replaced objects are deleted after a grace of a second, when the collector next looks, by default each minute.
+const SETTLED_AFTER: Duration = Duration::from_secs(8);
+/// Beyond this the garbage collector does not do its work.
+const SETTLE_LIMIT: Duration = Duration::from_secs(180);
+
+/// A client of one server; keeps its connections.
+#[derive(Debug, Clone)]
+pub struct Api {
+    client: reqwest::Client,
+}
+
+impl Api {
+    /// A client without connections yet.
+    ///
+    /// # Errors
+    /// When the HTTP library cannot be set up.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            client: reqwest::Client::builder().timeout(COMPACTION_LIMIT).build()?,
+        })
+    }
+
+    /// Compacts everything that is stored and returns when it is done.
+    ///
+    /// # Errors
+    /// When the server answers with an error.
+    pub async fn compact(&self, server: &Server) -> Result<()> {
+        let response = self
+            .client
+            .post(server.url("/api/v1/admin/compact?wait=true"))
+            .send()
+            .await?;
+        let status = response.status();
+        if !status.is_success() {
+            bail!(
+                "compaction answered {status}: {}",
+                response.text().await.unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
+    /// The single number that `sql` selects as `n`.
+    ///
+    /// # Errors
+    /// When the query fails or selects something else.
+    pub async fn count(&self, server: &Server, sql: &str) -> Result<u64> {
+        let request = self
+            .client
+            .post(server.url("/api/v1/sql?format=ndjson"))
+            .body(sql.to_owned());
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        if !status.is_success() {
+            bail!("{sql} answered {status}: {text}");
+        }
+        let row: serde_json::Value = serde_json::from_str(text.lines().next().unwrap_or_default())
+            .with_context(|| format!("{sql} answered {text:?}"))?;
+        row["n"].as_u64().with_context(|| format!("{sql} answered {row}"))
+    }
+
+    /// Fetches a trace as protobuf. Returns how many spans came and how long it took, decoding not counted.
+    ///
+    /// # Errors
+    /// When the server answers with an error or something that is not a trace.
+    pub async fn trace(&self, server: &Server, id: &[u8; 16]) -> Result<(u32, Duration)> {
+        let url = server.url(&format!("/tempo/api/traces/{}", hex(id)));
+        let begun = Instant::now();
+        let response = self
+            .client
+            .get(&url)
+            .header("accept", "application/protobuf")
+            .send()
+            .await?;
+        let status = response.status();
+        let body = response.bytes().await?;
+        let elapsed = begun.elapsed();
+        if !status.is_success() {
+            bail!("GET {url} answered {status}: {}", String::from_utf8_lossy(&body));
+        }
+        // Tempo's Trace message has the same field number and type as TracesData.
+        let trace = TracesData::decode(body).with_context(|| format!("GET {url} answered no protobuf trace"))?;
+        let scopes = trace.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        Ok((scopes.map(|scope| scope.spans.len() as u32).sum(), elapsed))
+    }
+}
+
+/// Waits until the bytes in the server's data directory stop shrinking and returns them.
+pub async fn settled_bytes(server: &Server) -> u64 {
+    let begun = Instant::now();
+    let mut least = bytes_below(server.data());
+    let mut since = Instant::now();
+    while since.elapsed() < SETTLED_AFTER && begun.elapsed() < SETTLE_LIMIT {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let bytes = bytes_below(server.data());
+        // Small movements of the catalog's journal do not count as shrinking.
+        if bytes + bytes / 1000 < least {
+            since = Instant::now();
+        }
+        least = least.min(bytes);
+    }
+    bytes_below(server.data())
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,101 @@
+//! A trace by its id: warm, as the first question to a cold process, and how long that process took to be ready.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Bench;
+use crate::bundle::Bundle;
+use crate::load::Signal;
+use crate::load::spans::KnownTrace;
+use crate::report::{Better, Figure, number};
+use crate::send::quantile;
+use crate::server::Server;
+
+/// Lookups before the timed ones.
+const WARM_UP: usize = 50;
+/// Timed warm lookups.
+const TIMED: usize = 200;
+/// Restarts, each with one cold lookup; the median counts.
+const RESTARTS: usize = 5;
+
+impl Bench {
+    /// The phase by itself: ingests first (those figures are reported too).
+    pub(super) async fn lookup_alone(&mut self) -> Result<()> {
+        let (server, bundle) = self.ingest(Signal::Traces).await?;
+        self.lookup(server, &bundle).await
+    }
+
+    /// Looks up traces of `bundle`, which `server` holds, compacted.
+    pub(super) async fn lookup(&mut self, server: Server, bundle: &Bundle) -> Result<()> {
+        let held = number(bundle.items as f64);
+        let mut traces = bundle.known.iter().cycle();
+        for trace in traces.by_ref().take(WARM_UP) {
+            self.fetch(&server, trace).await?;
+        }
+        let mut times = Vec::with_capacity(TIMED);
+        for trace in traces.by_ref().take(TIMED) {
+            times.push(self.fetch(&server, trace).await?);
+        }
+        let median = millis(quantile(&mut times, 0.5));
+        let title = format!("trace by id over {held} spans, warm median of {TIMED}");
+        self.figure(Figure::goal(title, "ms", median, 5.0, Better::Lower));
+        let p99 = millis(quantile(&mut times, 0.99));
+        self.figure(Figure::info(
+            format!("trace by id over {held} spans, warm p99"),
+            "ms",
+            p99,
+        ));
+
+        let (mut ready, mut first) = (Vec::new(), Vec::new());
+        let mut launch = server.stop().await?;
+        for trace in traces.take(RESTARTS) {
+            let server = launch.start().await?;
+            ready.push(server.time_to_ready());
+            first.push(self.fetch(&server, trace).await?);
+            launch = server.stop().await?;
+        }
+        self.note_incomplete();
+        let title = format!("trace by id over {held} spans, first of a cold process, median of {RESTARTS}");
+        self.figure(Figure::goal(
+            title,
+            "ms",
+            millis(quantile(&mut first, 0.5)),
+            100.0,
+            Better::Lower,
+        ));
+        let title = format!("start to ready with {held} spans stored, median of {RESTARTS}");
+        self.figure(Figure::goal(
+            title,
+            "s",
+            quantile(&mut ready, 0.5).as_secs_f64(),
+            0.2,
+            Better::Lower,
+        ));
+        Ok(())
+    }
+
+    /// One lookup, checked: the answer must have every span of the trace.
+    pub(super) async fn fetch(&mut self, server: &Server, trace: &KnownTrace) -> Result<Duration> {
+        let (spans, elapsed) = self.api.trace(server, &trace.id).await?;
+        if spans != trace.spans {
+            self.incomplete.push((trace.spans, spans));
+        }
+        Ok(elapsed)
+    }
+
+    /// Says once, after a phase, how many lookups were wrong.
+    pub(super) fn note_incomplete(&mut self) {
+        let wrong = std::mem::take(&mut self.incomplete);
+        if let Some((expected, got)) = wrong.first() {
+            self.note(format!(
+                "**{} lookups did not return the whole trace; the first has {expected} spans and came back with {got}**",
+                wrong.len()
+            ));
+        }
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

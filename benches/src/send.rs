@@ -1,0 +1,291 @@
+//! The sender: OTLP/gRPC over plain HTTP/2 with bodies that are already encoded, so that sending costs this process
+//! little more than the copy into the socket. It retries what the OTLP specification calls retryable and counts it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::{Buf as _, BufMut as _, Bytes};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinSet;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::bundle::Bundle;
+use crate::load::{Request, Signal};
+
+/// How fast to send.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// Each connection sends its next request when the last was acknowledged.
+    FlatOut,
+    /// Requests are due at fixed times, whatever the server does: this many items a second. Latency counts from the
+    /// due time, so that a stalled server cannot hide behind a stalled sender.
+    Steady(f64),
+}
+
+/// What to send and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Base URL of the receiver.
+    pub endpoint: &'a str,
+    /// The requests.
+    pub bundle: &'a Bundle,
+    /// Concurrent connections.
+    pub connections: usize,
+    /// How fast.
+    pub pace: Pace,
+    /// Stop sending after this long, at the latest when the bundle ends.
+    pub limit: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Items in acknowledged requests, without the rejected ones.
+    pub acked: u64,
+    /// Items that partial successes reported as rejected.
+    pub rejected: u64,
+    /// Acknowledged requests.
+    pub requests: u64,
+    /// Times a request was sent again.
+    pub retries: u64,
+    /// From the first request to the last acknowledgement.
+    pub elapsed: Duration,
+    /// Acknowledgement latency of each request, retries included.
+    pub latencies: Vec<Duration>,
+}
+
+impl Outcome {
+    /// Acknowledged items a second of wall-clock time.
+    pub fn rate(&self) -> f64 {
+        self.acked as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+/// The `q`-quantile (nearest rank) of durations, which get sorted; zero when there are none.
+pub fn quantile(times: &mut [Duration], q: f64) -> Duration {
+    times.sort_unstable();
+    let rank = (q * times.len() as f64).ceil() as usize;
+    times.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+/// Retries of one request before the run is given up: with the back-off below, about two minutes.
+const RETRIES: u32 = 130;
+/// Unsent requests that wait in a paced run; beyond it the server is far too slow for the pace.
+const BACKLOG: usize = 4096;
+
+/// Sends a bundle.
+///
+/// # Errors
+/// When the server refuses a request for good or cannot be reached.
+pub async fn send(run: Run<'_>) -> Result<Outcome> {
+    let source = stream(run.bundle, run.limit)?;
+    let mut clients = Vec::with_capacity(run.connections);
+    for _ in 0..run.connections.max(1) {
+        let endpoint = Endpoint::from_shared(run.endpoint.to_owned())?.tcp_nodelay(true);
+        let channel = endpoint
+            .connect()
+            .await
+            .with_context(|| format!("connecting to {}", run.endpoint))?;
+        clients.push(Client {
+            grpc: Grpc::new(channel),
+            signal: run.bundle.signal,
+        });
+    }
+    let begun = Instant::now();
+    let mut outcome = match run.pace {
+        Pace::FlatOut => flat_out(clients, source).await?,
+        Pace::Steady(rate) => steady(clients, source, rate).await?,
+    };
+    outcome.elapsed = begun.elapsed();
+    Ok(outcome)
+}
+
+/// Reads the bundle on a thread of its own, some requests ahead, until `limit` has passed.
+fn stream(bundle: &Bundle, limit: Duration) -> Result<Receiver<Result<Request>>> {
+    let (sender, receiver) = channel(64);
+    let requests = bundle.read()?;
+    let begun = Instant::now();
+    std::thread::spawn(move || {
+        for request in requests {
+            if begun.elapsed() > limit || sender.blocking_send(request).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+async fn flat_out(clients: Vec<Client>, source: Receiver<Result<Request>>) -> Result<Outcome> {
+    let source = std::sync::Arc::new(tokio::sync::Mutex::new(source));
+    let mut tasks = JoinSet::new();
+    for mut client in clients {
+        let source = std::sync::Arc::clone(&source);
+        tasks.spawn(async move {
+            let mut outcome = Outcome::default();
+            loop {
+                let next = source.lock().await.recv().await;
+                let Some(request) = next else { return Ok(outcome) };
+                client.export(request?, Instant::now(), &mut outcome).await?;
+            }
+        });
+    }
+    gather(tasks).await
+}
+
+async fn steady(clients: Vec<Client>, mut source: Receiver<Result<Request>>, rate: f64) -> Result<Outcome> {
+    let mut tasks: JoinSet<Result<Outcome>> = JoinSet::new();
+    let begun = Instant::now();
+    let mut sent = 0u64;
+    let mut number = 0;
+    while let Some(request) = source.recv().await {
+        let request = request?;
+        let due = begun + Duration::from_secs_f64(sent as f64 / rate);
+        sent += u64::from(request.items);
+        tokio::time::sleep_until(due.into()).await;
+        let mut client = clients[number % clients.len()].clone();
+        number += 1;
+        tasks.spawn(async move {
+            let mut outcome = Outcome::default();
+            client.export(request, due, &mut outcome).await?;
+            Ok(outcome)
+        });
+        if tasks.len() > BACKLOG {
+            bail!("{BACKLOG} requests are unanswered: the server cannot hold {rate:.0} items/s");
+        }
+    }
+    gather(tasks).await
+}
+
+async fn gather(mut tasks: JoinSet<Result<Outcome>>) -> Result<Outcome> {
+    let mut total = Outcome::default();
+    while let Some(outcome) = tasks.join_next().await {
+        let outcome = outcome.context("a sender failed")??;
+        total.acked += outcome.acked;
+        total.rejected += outcome.rejected;
+        total.requests += outcome.requests;
+        total.retries += outcome.retries;
+        total.latencies.extend(outcome.latencies);
+    }
+    Ok(total)
+}
+
+#[derive(Debug, Clone)]
+struct Client {
+    grpc: Grpc<Channel>,
+    signal: Signal,
+}
+
+impl Client {
+    async fn export(&mut self, request: Request, begun: Instant, outcome: &mut Outcome) -> Result<()> {
+        let mut wait = Duration::from_millis(10);
+        for _ in 0..RETRIES {
+            match self.call(request.bytes.clone()).await {
+                Ok(response) => {
+                    let rejected = rejected(self.signal, response)?;
+                    outcome.requests += 1;
+                    outcome.rejected += rejected;
+                    outcome.acked += u64::from(request.items).saturating_sub(rejected);
+                    outcome.latencies.push(begun.elapsed());
+                    return Ok(());
+                }
+                Err(status) if retryable(status.code()) => {
+                    outcome.retries += 1;
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                }
+                Err(status) => bail!(
+                    "the server refused a request of {} bytes: {status}",
+                    request.bytes.len()
+                ),
+            }
+        }
+        bail!("the server asked for {RETRIES} retries of one request")
+    }
+
+    async fn call(&mut self, body: Bytes) -> Result<Bytes, Status> {
+        self.grpc
+            .ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static(self.signal.grpc_path());
+        let response = self.grpc.unary(tonic::Request::new(body), path, Passthrough).await?;
+        Ok(response.into_inner())
+    }
+}
+
+/// The codes that a client retries (OTLP 1.x, "OTLP/gRPC response", table of gRPC status codes).
+fn retryable(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::DataLoss
+    )
+}
+
+/// How many items of a request were rejected. Data points that are rejected count one each, also histograms.
+fn rejected(signal: Signal, response: Bytes) -> Result<u64> {
+    let count = match signal {
+        Signal::Traces => ExportTraceServiceResponse::decode(response)?
+            .partial_success
+            .map_or(0, |partial| partial.rejected_spans),
+        Signal::Logs => ExportLogsServiceResponse::decode(response)?
+            .partial_success
+            .map_or(0, |partial| partial.rejected_log_records),
+        Signal::Metrics => ExportMetricsServiceResponse::decode(response)?
+            .partial_success
+            .map_or(0, |partial| partial.rejected_data_points),
+    };
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Bytes in, bytes out: the messages are encoded already.
+#[derive(Debug, Clone, Copy)]
+struct Passthrough;
+
+impl Codec for Passthrough {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Passthrough {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(item.len());
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Passthrough {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
