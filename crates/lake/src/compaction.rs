@@ -201,7 +201,7 @@ impl Lake {
     }
 
     /// All rows of a part.
-    async fn part_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
+    pub async fn part_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
         let reader = self.part_reader(PartFile::from(part));
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
         Ok(builder.with_batch_size(part::ROW_GROUP_ROWS).build()?.try_collect().await?)

@@ -72,7 +72,14 @@ impl Lake {
     /// # Errors
     /// As [`Self::slice`].
     pub async fn slices(&self, slices: &[Slice]) -> Result<Vec<RecordBatch>, LakeError> {
-        stream::iter(slices).map(|slice| self.slice(slice)).buffered(CONCURRENT_READS).try_collect().await
+        stream::iter(slices.to_vec())
+            .map(|slice| {
+                let lake = self.clone();
+                async move { lake.slice(&slice).await }
+            })
+            .buffered(CONCURRENT_READS)
+            .try_collect()
+            .await
     }
 
     /// A reader of a part.

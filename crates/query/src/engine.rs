@@ -1,0 +1,263 @@
+//! Runs queries: snapshot, tables, plan, limits.
+
+use std::collections::{BTreeSet, HashSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use catalog::Snapshot;
+use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::physical_plan::RecordBatchStream;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use futures::Stream;
+use lake::Lake;
+use moka::sync::Cache;
+use schema::{Dataset, TenantId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+
+use crate::error::{QueryError, TimedOut};
+use crate::lookup::{Lookup, LookupKey};
+use crate::names::resolve_attributes;
+use crate::reader::ScanBudget;
+use crate::table::{DatasetTable, STORE_URL};
+use crate::views::{self, Lookups, TABLES};
+
+/// Limits of queries.
+#[derive(Debug, Clone)]
+pub struct QueryOptions {
+    /// Bytes that all running queries may hold together.
+    pub max_memory: usize,
+    /// How long one query may run.
+    pub timeout: Duration,
+    /// Bytes that one query may read from the store.
+    pub max_scan_bytes: u64,
+    /// Queries at once.
+    pub concurrency: usize,
+}
+
+/// Runs queries. Cheap to clone.
+#[derive(Clone)]
+pub struct QueryEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    lake: Lake,
+    options: QueryOptions,
+    runtime: Arc<RuntimeEnv>,
+    running: Arc<Semaphore>,
+    lookups: Cache<(TenantId, LookupKey), Arc<Lookup>>,
+}
+
+/// A running query. Dropping the stream cancels it.
+pub struct QueryResult {
+    /// Columns of the result.
+    pub schema: SchemaRef,
+    /// The rows, as they come.
+    pub stream: SendableRecordBatchStream,
+}
+
+/// How long a query waits for its turn before it is refused.
+const QUEUE_TIME: Duration = Duration::from_secs(5);
+
+/// Resource and series tables remembered; a tenant has one of each at a time.
+const LOOKUPS: u64 = 64;
+
+impl QueryEngine {
+    /// An engine over a lake.
+    ///
+    /// # Errors
+    /// [`QueryError::Internal`] if DataFusion cannot be set up.
+    pub fn new(lake: Lake, options: QueryOptions) -> Result<Self, QueryError> {
+        let consumers = std::num::NonZeroUsize::new(3).unwrap_or(std::num::NonZeroUsize::MIN);
+        let pool = TrackConsumersPool::new(GreedyMemoryPool::new(options.max_memory), consumers);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
+        let url = datafusion::execution::object_store::ObjectStoreUrl::parse(STORE_URL)?;
+        runtime.register_object_store(url.as_ref(), Arc::clone(lake.store()));
+        let inner = Inner {
+            lake,
+            runtime,
+            running: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            lookups: Cache::new(LOOKUPS),
+            options,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The limits.
+    pub fn options(&self) -> &QueryOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.inner.lake
+    }
+
+    /// A DataFusion session without tables.
+    pub(crate) fn session(&self) -> SessionContext {
+        let config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_default_catalog_and_schema("otlp", "public")
+            .set_bool("datafusion.execution.parquet.pushdown_filters", true)
+            .set_bool("datafusion.execution.parquet.reorder_filters", true)
+            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(Arc::clone(&self.inner.runtime))
+            .with_default_features()
+            .build();
+        SessionContext::new_with_state(state)
+    }
+
+    pub(crate) async fn admit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        let permit = Arc::clone(&self.inner.running).acquire_owned();
+        match tokio::time::timeout(QUEUE_TIME, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(QueryError::Busy),
+        }
+    }
+
+    /// Plans a statement and starts it. Only queries are allowed: nothing can be changed by SQL.
+    ///
+    /// # Errors
+    /// [`QueryError`]; errors while running come through the stream, see [`crate::stream_error`].
+    pub async fn sql(&self, tenant: &TenantId, sql: &str) -> Result<QueryResult, QueryError> {
+        let permit = self.admit().await?;
+        let timeout = self.inner.options.timeout;
+        let planned = tokio::time::timeout(timeout, self.plan(tenant, sql)).await;
+        let stream = planned.map_err(|_| QueryError::Timeout(timeout))??;
+        let schema = stream.schema();
+        let deadline = Box::pin(tokio::time::sleep(timeout));
+        let stream = Limited { stream, deadline, timeout, done: false, _permit: permit };
+        Ok(QueryResult { schema, stream: Box::pin(stream) })
+    }
+
+    async fn plan(&self, tenant: &TenantId, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
+        let context = self.session();
+        let state = context.state();
+        let dialect = state.config_options().sql_parser.dialect;
+        let mut statement = state.sql_to_statement(sql, &dialect)?;
+        let references = state.resolve_table_references(&statement)?;
+        let named = references.iter().map(|r| r.table()).collect::<BTreeSet<_>>();
+        let about_tables = references.iter().any(|r| r.schema() == Some("information_schema"))
+            || matches!(&statement, Statement::Statement(s) if s.to_string().to_ascii_uppercase().starts_with("SHOW"));
+        let tables = TABLES.into_iter().filter(|t| about_tables || named.contains(t)).collect::<Vec<_>>();
+        let mut columns = HashSet::new();
+        for (name, table) in self.tables(tenant, &tables).await? {
+            columns.extend(table.schema().fields().iter().map(|f| f.name().clone()));
+            context.register_table(name, table)?;
+        }
+        if let Statement::Statement(statement) = &mut statement {
+            resolve_attributes(statement, &columns);
+        }
+        let plan = context.state().statement_to_plan(statement).await?;
+        let allowed = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        allowed.verify_plan(&plan)?;
+        let frame = context.execute_logical_plan(plan).await?;
+        Ok(frame.execute_stream().await?)
+    }
+
+    /// Tables of a tenant, all of one snapshot.
+    pub(crate) async fn tables(
+        &self,
+        tenant: &TenantId,
+        names: &[&'static str],
+    ) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>, QueryError> {
+        let datasets = names.iter().flat_map(|n| views::datasets_of(n).unwrap_or_default()).collect::<BTreeSet<_>>();
+        if datasets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let datasets = datasets.into_iter().collect::<Vec<_>>();
+        let snapshot = self.snapshot(tenant, &datasets, None).await?;
+        let lookups = Lookups {
+            resources: self.lookup(tenant, &snapshot, Dataset::Resources, &datasets).await?,
+            series: self.lookup(tenant, &snapshot, Dataset::MetricSeries, &datasets).await?,
+        };
+        let budget = Arc::new(ScanBudget::new(self.inner.options.max_scan_bytes));
+        let mut tables = Vec::new();
+        for name in names {
+            let Some(dataset) = views::datasets_of(name).and_then(|d| d.first().copied()) else { continue };
+            let base = DatasetTable::new(self.inner.lake.clone(), dataset, &snapshot, Arc::clone(&budget));
+            tables.push((*name, views::build(name, Arc::new(base), &lookups, &snapshot.columns)?));
+        }
+        Ok(tables)
+    }
+
+    pub(crate) async fn snapshot(
+        &self,
+        tenant: &TenantId,
+        datasets: &[Dataset],
+        time: Option<(i64, i64)>,
+    ) -> Result<Snapshot, QueryError> {
+        let snapshot = self.inner.lake.catalog().snapshot(tenant, datasets, time).await;
+        snapshot.map_err(|error| QueryError::from(lake::LakeError::from(error)))
+    }
+
+    /// Resources or series of a snapshot, from memory if they have not changed.
+    pub(crate) async fn lookup(
+        &self,
+        tenant: &TenantId,
+        snapshot: &Snapshot,
+        dataset: Dataset,
+        datasets: &[Dataset],
+    ) -> Result<Option<Arc<Lookup>>, QueryError> {
+        if !datasets.contains(&dataset) {
+            return Ok(None);
+        }
+        let key = (tenant.clone(), LookupKey::of(snapshot, dataset));
+        if let Some(lookup) = self.inner.lookups.get(&key) {
+            return Ok(Some(lookup));
+        }
+        let lookup = Arc::new(Lookup::load(&self.inner.lake, snapshot, dataset).await?);
+        self.inner.lookups.insert(key, Arc::clone(&lookup));
+        Ok(Some(lookup))
+    }
+}
+
+/// A result stream that ends at the deadline and gives its turn back when dropped.
+struct Limited {
+    stream: SendableRecordBatchStream,
+    deadline: Pin<Box<Sleep>>,
+    timeout: Duration,
+    done: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stream for Limited {
+    type Item = Result<RecordBatch, DataFusionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            self.done = true;
+            let error = TimedOut(self.timeout);
+            return Poll::Ready(Some(Err(DataFusionError::External(Box::new(error)))));
+        }
+        let next = self.stream.as_mut().poll_next(cx);
+        if let Poll::Ready(None | Some(Err(_))) = next {
+            self.done = true;
+        }
+        next
+    }
+}
+
+impl RecordBatchStream for Limited {
+    fn schema(&self) -> SchemaRef {
+        self.stream.schema()
+    }
+}

@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use datafusion::error::DataFusionError;
+use lake::LakeError;
+
+/// Why a query gave no answer, by what the caller can do about it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueryError {
+    /// The query is wrong: correct it.
+    #[error("{0}")]
+    Invalid(String),
+    /// The query needs more than it may: narrow it or raise the limit.
+    #[error("the query needs more {what} than {key} allows: {detail}; narrow the time range or the filter, or raise {key}")]
+    LimitExceeded {
+        /// `memory` or `bytes read`.
+        what: &'static str,
+        /// The configuration key of the limit.
+        key: &'static str,
+        /// More about it.
+        detail: String,
+    },
+    /// The query took too long: narrow it or raise the limit.
+    #[error("the query ran longer than query.timeout ({0:?}); narrow the time range or the filter, or raise query.timeout")]
+    Timeout(Duration),
+    /// Too many queries run: retry after a while.
+    #[error("too many queries are running (query.concurrency); retry in a moment")]
+    Busy,
+    /// The store or the catalog failed: retry.
+    #[error("not available: {0}; retry")]
+    Unavailable(String),
+    /// Stored bytes are not what was written.
+    #[error("{0}")]
+    Corrupt(String),
+    /// A defect here.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// The scan read more bytes than allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} bytes")]
+pub(crate) struct ScanLimit(pub u64);
+
+/// The query ran too long.
+#[derive(Debug, thiserror::Error)]
+#[error("timeout after {0:?}")]
+pub(crate) struct TimedOut(pub Duration);
+
+impl From<LakeError> for QueryError {
+    fn from(error: LakeError) -> Self {
+        lake_error(&error)
+    }
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        stream_error(error)
+    }
+}
+
+fn lake_error(error: &LakeError) -> QueryError {
+    match error {
+        LakeError::Damaged { .. } => QueryError::Corrupt(error.to_string()),
+        error if error.is_retryable() => QueryError::Unavailable(error.to_string()),
+        error => QueryError::Internal(error.to_string()),
+    }
+}
+
+/// The kind of an error that DataFusion reported while planning or running.
+pub fn stream_error(error: DataFusionError) -> QueryError {
+    // What we raised ourselves lies at the bottom of a chain of wrappers.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        if let Some(limit) = current.downcast_ref::<ScanLimit>() {
+            let detail = limit.to_string();
+            return QueryError::LimitExceeded { what: "bytes read", key: "query.max_scan_bytes", detail };
+        }
+        if let Some(TimedOut(limit)) = current.downcast_ref::<TimedOut>() {
+            return QueryError::Timeout(*limit);
+        }
+        if let Some(error) = current.downcast_ref::<LakeError>() {
+            return lake_error(error);
+        }
+        if let Some(error) = current.downcast_ref::<object_store::Error>() {
+            return QueryError::Unavailable(error.to_string());
+        }
+        cause = current.source();
+    }
+    let text = || error.strip_backtrace();
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(detail) => QueryError::LimitExceeded {
+            what: "memory",
+            key: "query.max_memory",
+            detail: detail.lines().next().unwrap_or_default().to_owned(),
+        },
+        DataFusionError::SQL(..)
+        | DataFusionError::Plan(_)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::Configuration(_)
+        | DataFusionError::Execution(_)
+        | DataFusionError::ArrowError(..)
+        | DataFusionError::Collection(_)
+        | DataFusionError::Diagnostic(..) => QueryError::Invalid(text()),
+        _ => QueryError::Internal(text()),
+    }
+}

@@ -1,0 +1,21 @@
+//! Answers questions about the lake: SQL, and a trace by its id.
+//!
+//! Every query begins with one catalog snapshot of all datasets it touches, so it sees every acknowledged row exactly
+//! once, whatever compaction does meanwhile. DataFusion plans and runs it over slices and parts; memory, time,
+//! bytes read and the number of queries at once are limited, and dropping a result cancels its query.
+//!
+//! Absent on purpose: `query` writes nothing, knows no HTTP, and no query language but SQL.
+
+mod engine;
+mod error;
+mod lookup;
+mod names;
+pub mod postgres;
+mod reader;
+mod table;
+mod trace;
+mod views;
+
+pub use engine::{QueryEngine, QueryOptions, QueryResult};
+pub use error::{QueryError, stream_error};
+pub use trace::Trace;
