@@ -2,10 +2,11 @@
 //!
 //! Keys live as long as the batch builder, values only until the next `finish`. A key is given columns if the
 //! [`ColumnAdmission`] allows it; what has no column becomes JSON text in `attributes_rest`, so nothing is dropped.
+//! OTLP wants keys to be unique within an item; if one is not, its last value wins, whatever the types are.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 use schema::columns::{ATTRIBUTES_REST, AttributeType, physical_name};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -35,6 +36,10 @@ const REFUSED: u32 = u32::MAX - 1;
 /// More keys than this and the next batch starts over with an empty key map: a sender that invents keys must not
 /// make every later commit pay for them.
 const MAX_REMEMBERED_KEYS: usize = 4096;
+/// The same for the bytes of keys: 256 B for each, when most are below 40 B.
+const MAX_REMEMBERED_BYTES: usize = 1 << 20;
+/// Longer keys get no column: they are data in the wrong place, and every file's schema would repeat them.
+const MAX_COLUMN_KEY: usize = 200;
 
 #[derive(Debug)]
 struct Key {
@@ -42,6 +47,17 @@ struct Key {
     name: Box<[u8]>,
     /// Column index by [`AttributeType`], or one of the constants above.
     slots: [u32; 4],
+    /// The row that had this key last. A row that was dropped since, or is of an earlier batch, does no harm: there is
+    /// nothing of it left to replace.
+    row: u32,
+}
+
+/// Where an attribute begins in the rest text, with the `{` or `,` before it. It ends where the next one begins.
+#[derive(Debug)]
+struct RestEntry {
+    owner: Owner,
+    key: u32,
+    start: usize,
 }
 
 #[derive(Debug)]
@@ -63,6 +79,7 @@ struct Column {
 struct KeyMap {
     table: HashTable<u32>,
     keys: Vec<Key>,
+    bytes: usize,
 }
 
 impl KeyMap {
@@ -79,7 +96,8 @@ impl KeyMap {
     #[cold]
     fn insert(&mut self, name: &[u8], hash: u64) -> u32 {
         let index = self.keys.len() as u32;
-        self.keys.push(Key { hash, name: name.into(), slots: [UNKNOWN; 4] });
+        self.keys.push(Key { hash, name: name.into(), slots: [UNKNOWN; 4], row: u32::MAX });
+        self.bytes += name.len();
         let keys = &self.keys;
         self.table.insert_unique(hash, index, |&i| keys[i as usize].hash);
         index
@@ -95,10 +113,14 @@ pub struct AttributeColumns {
     rest: PlainTextColumn,
     /// The JSON object under construction for the current row, without its closing brace; empty if there is none.
     rest_text: Vec<u8>,
+    /// What `rest_text` is made of.
+    rest_entries: Vec<RestEntry>,
+    /// Whether `rest_entries` has a key twice.
+    rest_repeats: bool,
 }
 
 /// Which prefix an attribute belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The item's own attributes: `attr.`.
     Item = 0,
@@ -134,25 +156,30 @@ impl AttributeColumns {
         max_depth: usize,
         admission: &dyn ColumnAdmission,
     ) -> Result<(), Fault> {
-        let kind = match value {
-            AnyRef::Text(_) => AttributeType::Utf8,
-            AnyRef::Int(_) => AttributeType::Int64,
-            AnyRef::Double(_) => AttributeType::Float64,
-            AnyRef::Bool(_) => AttributeType::Bool,
-            _ => return self.push_rest(owner, name, value, max_depth),
-        };
         let hash = xxh3_64(name);
         let map = &mut self.keys[owner as usize];
         let index = match map.find(name, hash) {
             Some(index) => index,
             None => map.insert(name, hash),
         };
-        let mut slot = map.keys[index as usize].slots[kind as usize];
+        let known = &mut map.keys[index as usize];
+        let slots = known.slots;
+        if std::mem::replace(&mut known.row, row) == row {
+            self.forget(owner, index, row, slots);
+        }
+        let kind = match value {
+            AnyRef::Text(_) => AttributeType::Utf8,
+            AnyRef::Int(_) => AttributeType::Int64,
+            AnyRef::Double(_) => AttributeType::Float64,
+            AnyRef::Bool(_) => AttributeType::Bool,
+            _ => return self.push_rest(owner, index, name, value, max_depth),
+        };
+        let mut slot = slots[kind as usize];
         if slot == UNKNOWN {
             slot = self.open(owner, index, name, kind, admission)?;
         }
         if slot == REFUSED {
-            return self.push_rest(owner, name, value, max_depth);
+            return self.push_rest(owner, index, name, value, max_depth);
         }
         match (&mut self.columns[slot as usize].values, value) {
             (Values::Text(column), AnyRef::Text(text)) => {
@@ -181,7 +208,8 @@ impl AttributeColumns {
             Owner::Scope => schema::columns::SCOPE_PREFIX,
         };
         let physical = physical_name(prefix, text, kind);
-        let slot = if !text.is_empty() && text.len() <= 200 && admission.admit(&physical, kind) {
+        let fit = !text.is_empty() && text.len() <= MAX_COLUMN_KEY && !is_ambiguous(text, kind);
+        let slot = if fit && admission.admit(&physical, kind) {
             let values = match kind {
                 AttributeType::Utf8 => Values::Text(TextColumn::default()),
                 AttributeType::Int64 => Values::Int(NumberColumn::default()),
@@ -197,8 +225,56 @@ impl AttributeColumns {
         Ok(slot)
     }
 
-    fn push_rest(&mut self, owner: Owner, name: &[u8], value: AnyRef<'_>, max_depth: usize) -> Result<(), Fault> {
+    /// Takes back what the unfinished `row` has of a key.
+    #[cold]
+    fn forget(&mut self, owner: Owner, key: u32, row: u32, slots: [u32; 4]) {
+        for slot in slots {
+            match self.columns.get_mut(slot as usize).map(|column| &mut column.values) {
+                Some(Values::Text(c)) => c.unset(row),
+                Some(Values::Int(c)) => c.unset(row),
+                Some(Values::Double(c)) => c.unset(row),
+                Some(Values::Bool(c)) => c.unset(row),
+                None => {}
+            }
+        }
+        // Cutting it out of the text each time would cost the square of their number: an empty entry supersedes it.
+        if !self.rest_entries.is_empty() {
+            self.rest_entries.push(RestEntry { owner, key, start: self.rest_text.len() });
+            self.rest_repeats = true;
+        }
+    }
+
+    /// Leaves only the last entry of each key in the rest text.
+    #[cold]
+    fn drop_repeats(&mut self) {
+        self.rest_repeats = false;
+        let mut seen = HashSet::new();
+        let mut kept = Vec::new();
+        let mut end = self.rest_text.len();
+        for entry in self.rest_entries.iter().rev() {
+            if seen.insert((entry.owner, entry.key)) && entry.start < end {
+                kept.push(entry.start + 1..end);
+            }
+            end = entry.start;
+        }
+        let mut text = Vec::with_capacity(self.rest_text.len());
+        for range in kept.into_iter().rev() {
+            text.push(if text.is_empty() { b'{' } else { b',' });
+            text.extend_from_slice(&self.rest_text[range]);
+        }
+        self.rest_text = text;
+    }
+
+    fn push_rest(
+        &mut self,
+        owner: Owner,
+        key: u32,
+        name: &[u8],
+        value: AnyRef<'_>,
+        max_depth: usize,
+    ) -> Result<(), Fault> {
         let text = std::str::from_utf8(name).map_err(|_| ItemError::InvalidUtf8("an attribute's key"))?;
+        self.rest_entries.push(RestEntry { owner, key, start: self.rest_text.len() });
         self.rest_text.push(if self.rest_text.is_empty() { b'{' } else { b',' });
         match owner {
             Owner::Item => any_value::write_json_string(text, &mut self.rest_text),
@@ -211,6 +287,13 @@ impl AttributeColumns {
     /// Ends the current row: writes its rest text, if it has one.
     #[inline]
     pub fn end_row(&mut self, row: u32) {
+        if self.rest_entries.is_empty() {
+            return;
+        }
+        if self.rest_repeats {
+            self.drop_repeats();
+        }
+        self.rest_entries.clear();
         if self.rest_text.is_empty() {
             return;
         }
@@ -224,6 +307,8 @@ impl AttributeColumns {
     /// Drops everything of rows from `rows` on, and the unfinished row.
     pub fn truncate(&mut self, rows: usize) {
         self.rest_text.clear();
+        self.rest_entries.clear();
+        self.rest_repeats = false;
         self.rest.truncate(rows);
         for column in &mut self.columns {
             match &mut column.values {
@@ -255,8 +340,15 @@ impl AttributeColumns {
             arrays.push((Field::new(ATTRIBUTES_REST, array.data_type().clone(), true), array));
         }
         out.append(&mut arrays);
-        if self.keys.iter().any(|map| map.keys.len() > MAX_REMEMBERED_KEYS) {
+        if self.keys.iter().any(|map| map.keys.len() > MAX_REMEMBERED_KEYS || map.bytes > MAX_REMEMBERED_BYTES) {
             *self = Self::default();
         }
     }
+}
+
+/// Whether the column of a text key would have the name of another key's column of another type: the text `a:int` and
+/// the integer `a` must not share `attr.a:int`.
+fn is_ambiguous(key: &str, kind: AttributeType) -> bool {
+    let suffixes = [AttributeType::Int64, AttributeType::Float64, AttributeType::Bool].map(AttributeType::suffix);
+    kind == AttributeType::Utf8 && suffixes.iter().any(|suffix| key.ends_with(suffix))
 }

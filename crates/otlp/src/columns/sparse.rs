@@ -57,6 +57,14 @@ impl<T: ArrowPrimitiveType> NumberColumn<T> {
         self.values.push(value);
     }
 
+    /// Takes back the value of `row` if it is the last row set.
+    pub fn unset(&mut self, row: u32) {
+        if self.rows.last() == Some(&row) {
+            self.rows.pop();
+            self.values.pop();
+        }
+    }
+
     /// Drops the values of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
         let len = kept(&self.rows, rows);
@@ -112,6 +120,14 @@ impl BoolColumn {
         }
         self.rows.push(row);
         self.values.push(value);
+    }
+
+    /// Takes back the value of `row` if it is the last row set.
+    pub fn unset(&mut self, row: u32) {
+        if self.rows.last() == Some(&row) {
+            self.rows.pop();
+            self.values.pop();
+        }
     }
 
     /// Drops the values of rows from `rows` on.

@@ -49,6 +49,14 @@ impl TextColumn {
         self.codes.push(code);
     }
 
+    /// Takes back the text of `row` if it is the last row set.
+    pub fn unset(&mut self, row: u32) {
+        if self.rows.last() == Some(&row) {
+            self.rows.pop();
+            self.codes.pop();
+        }
+    }
+
     /// Drops the texts of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
         let len = kept(&self.rows, rows);
@@ -61,6 +69,16 @@ impl TextColumn {
         self.rows.len() * 8 + self.texts.text_bytes()
     }
 
+    /// Whether a dictionary would only add a key to each text: more than half are distinct. A few long texts among
+    /// them that many rows share must still not be written out for each of those rows.
+    fn mostly_distinct(&self) -> bool {
+        if self.texts.len() * 2 <= self.rows.len() || self.texts.len() <= 64 {
+            return false;
+        }
+        let plain: usize = self.codes.iter().map(|&code| self.texts.get(code).len()).sum();
+        plain <= self.texts.text_bytes() * 2
+    }
+
     /// The dense array of `total` rows, or `None` if no row has a text. The column is empty afterwards.
     pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
         if self.rows.is_empty() {
@@ -68,8 +86,7 @@ impl TextColumn {
             return None;
         }
         let nulls = validity(&self.rows, total);
-        // Beyond half distinct, a dictionary only adds a key to each text.
-        let array: ArrayRef = if self.texts.len() * 2 > self.rows.len() && self.texts.len() > 64 {
+        let array: ArrayRef = if self.mostly_distinct() {
             let mut offsets = Vec::with_capacity(total + 1);
             let mut bytes = Vec::with_capacity(self.texts.text_bytes());
             offsets.push(0i32);

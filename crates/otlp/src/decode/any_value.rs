@@ -2,7 +2,8 @@
 //!
 //! The JSON form is plain where JSON has the type: text, booleans, integers, arrays and objects. Doubles always carry
 //! a point or an exponent so that they stay apart from integers; what JSON lacks is an object with one `$` key:
-//! `{"$bytes":"<base64>"}`, `{"$double":"NaN"}`. An unset value is `null`.
+//! `{"$bytes":"<base64>"}`, `{"$double":"NaN"}`. An unset value is `null`. Of a repeated key the last value is kept,
+//! because readers of JSON disagree about which one counts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -111,20 +112,13 @@ pub fn write_json(value: AnyRef<'_>, out: &mut Vec<u8>, depth: usize) -> Result<
         AnyRef::Map(message) => {
             let depth = depth.checked_sub(1).ok_or(ItemError::TooDeep)?;
             let mut reader = Reader::new(message);
-            out.push(b'{');
-            let mut first = true;
+            let mut pairs = Vec::new();
             while let Some((field, content)) = reader.next()? {
                 if field == 1 {
-                    if !std::mem::take(&mut first) {
-                        out.push(b',');
-                    }
-                    let (key, value) = key_value(content.bytes()?)?;
-                    write_json_string(text(key)?, out);
-                    out.push(b':');
-                    write_json(value, out, depth)?;
+                    pairs.push(key_value(content.bytes()?)?);
                 }
             }
-            out.push(b'}');
+            write_pairs(&pairs, out, depth)?;
         }
     }
     Ok(())
@@ -139,19 +133,45 @@ pub fn write_json_object<'a>(
     out: &mut Vec<u8>,
     depth: usize,
 ) -> Result<(), Fault> {
+    let pairs = attributes.map(key_value).collect::<Result<Vec<_>, _>>()?;
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    write_pairs(&pairs, out, depth)
+}
+
+fn write_pairs(pairs: &[(&[u8], AnyRef<'_>)], out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    let mut dead = superseded(pairs).into_iter().peekable();
+    out.push(b'{');
     let mut first = true;
-    for message in attributes {
-        out.push(if std::mem::take(&mut first) { b'{' } else { b',' });
-        let (key, value) = key_value(message)?;
+    for (index, &(key, value)) in pairs.iter().enumerate() {
+        if dead.next_if_eq(&index).is_some() {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
         let key = std::str::from_utf8(key).map_err(|_| ItemError::InvalidUtf8("an attribute's key"))?;
         write_json_string(key, out);
         out.push(b':');
         write_json(value, out, depth)?;
     }
-    if !first {
-        out.push(b'}');
-    }
+    out.push(b'}');
     Ok(())
+}
+
+/// Indexes, ascending, of the pairs whose key comes again later.
+pub(super) fn superseded(pairs: &[(&[u8], AnyRef<'_>)]) -> Vec<usize> {
+    // Below this many, comparing each with each needs no memory and is faster than hashing.
+    const FEW: usize = 12;
+    if pairs.len() <= FEW {
+        let later = |i: usize| pairs[i + 1..].iter().any(|pair| pair.0 == pairs[i].0);
+        return (0..pairs.len()).filter(|&i| later(i)).collect();
+    }
+    let mut seen = hashbrown::HashSet::with_capacity(pairs.len());
+    let mut dead: Vec<_> = (0..pairs.len()).rev().filter(|&i| !seen.insert(pairs[i].0)).collect();
+    dead.reverse();
+    dead
 }
 
 /// Appends a JSON string (RFC 8259, section 7).

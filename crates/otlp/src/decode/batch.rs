@@ -102,15 +102,30 @@ impl TenantBatch {
             }
             Ok(())
         };
-        match walk() {
-            Ok(()) => Ok(outcome),
-            Err(error) => {
-                self.spans.truncate(mark[0] as usize);
-                self.logs.truncate(mark[1] as usize);
-                self.metrics.truncate([mark[4] as usize, mark[5] as usize, mark[6] as usize]);
-                Err(error)
-            }
+        let walked = walk();
+        if walked.is_err() {
+            self.spans.truncate(mark[0] as usize);
+            self.logs.truncate(mark[1] as usize);
+            self.metrics.truncate([mark[4] as usize, mark[5] as usize, mark[6] as usize]);
         }
+        if self.is_empty() {
+            // Nobody finishes an empty batch, so what rejected items left in it would pile up.
+            self.forget();
+        }
+        walked.map(|()| outcome)
+    }
+
+    /// Drops all rows and texts.
+    fn forget(&mut self) {
+        self.resources.emitted();
+        self.resources.finish();
+        self.spans.finish();
+        self.logs.finish();
+        self.metrics.series.emitted();
+        self.metrics.series.finish();
+        self.metrics.samples.finish();
+        self.metrics.histograms.finish();
+        self.metrics.exemplars.finish();
     }
 
     /// How many rows each dataset has, indexed like [`Dataset::ALL`].

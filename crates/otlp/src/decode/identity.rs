@@ -2,10 +2,11 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::any_value::{AnyRef, key_value, write_json};
 use super::Fault;
+use super::any_value::{AnyRef, key_value, superseded, write_json};
 
-/// Hashes attributes independent of their order: sorted by key, each as length-prefixed key, type tag and value.
+/// Hashes attributes independent of their order: sorted by key, each as length-prefixed key, type tag and value. Of a
+/// repeated key only the last value counts, as in storage.
 ///
 /// # Errors
 /// As [`write_json`], for arrays and maps.
@@ -14,7 +15,12 @@ pub(super) fn hash_attributes(hasher: &mut Xxh3, attributes: &[&[u8]], max_depth
     for message in attributes {
         pairs.push(key_value(message)?);
     }
-    pairs.sort_by_key(|pair| pair.0);
+    let dead = superseded(&pairs);
+    if !dead.is_empty() {
+        let mut index = 0..;
+        pairs.retain(|_| index.next().is_some_and(|i| dead.binary_search(&i).is_err()));
+    }
+    pairs.sort_unstable_by_key(|pair| pair.0);
     let mut text = Vec::new();
     for (key, value) in pairs {
         update(hasher, 0, key);

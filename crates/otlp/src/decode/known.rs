@@ -1,8 +1,8 @@
 //! Which resources and series the lake already holds a row of.
 
-use std::collections::HashMap;
 use std::sync::RwLock;
 
+use hashbrown::HashMap;
 use schema::UnixNanos;
 
 /// A resource or series is written again after this long (ns), so that every hour of data has its rows near it and

@@ -4,9 +4,11 @@ use schema::Dataset;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::batch::{Context, TenantBatch};
+use super::any_value::write_json_object;
+use super::outcome::repeated;
 use super::points::{ExemplarRows, HistogramRows, SampleRows};
 use super::resource::{ResourceItems, scope_of};
-use super::series::{MetricRef, SeriesId, SeriesRows};
+use super::series::{MetricRef, SeriesId, SeriesRows, scope_identity};
 use super::{Fault, ItemError, Outcome};
 use crate::columns::ColumnAdmission;
 use crate::wire::{Reader, WireError};
@@ -66,6 +68,14 @@ impl TenantBatch {
         };
         for message in &items.scopes {
             let scope = scope_of(message)?;
+            let identity = match scope_identity(&resource, &scope, context.limits.max_depth) {
+                Ok(identity) => identity,
+                Err(Fault::Item(reason)) => {
+                    outcome.reject(count_points(&[message])?, reason);
+                    continue;
+                }
+                Err(Fault::Wire(error)) => return Err(error),
+            };
             let mut reader = Reader::new(message);
             while let Some((field, content)) = reader.next()? {
                 if field != 2 {
@@ -74,30 +84,37 @@ impl TenantBatch {
                 let metric = content.bytes()?;
                 let header = match Header::parse(metric)? {
                     Ok(header) => header,
-                    Err(reason) => {
-                        outcome.reject(1, reason);
+                    Err((points, reason)) => {
+                        outcome.reject(points, reason);
                         continue;
                     }
                 };
+                let mut metadata = Vec::new();
+                match write_json_object(header.metadata.iter().copied(), &mut metadata, context.limits.max_depth) {
+                    Ok(()) => {}
+                    Err(Fault::Item(reason)) => {
+                        outcome.reject(count_items_in(header.data)?, reason);
+                        continue;
+                    }
+                    Err(Fault::Wire(error)) => return Err(error),
+                }
                 let mut metric = MetricRef {
                     resource: &resource,
                     scope: &scope,
                     name: header.name,
                     description: header.description,
                     unit: header.unit,
-                    metadata: &header.metadata,
+                    metadata: &metadata,
                     kind: header.kind,
                     temporality: header.temporality,
                     monotonic: header.monotonic,
                     hash: 0,
                 };
-                match metric.identity(context.limits.max_depth) {
-                    Ok(hash) => metric.hash = hash,
-                    Err(Fault::Item(reason)) => {
-                        outcome.reject(count_items_in(header.data)?, reason);
-                        continue;
-                    }
-                    Err(Fault::Wire(error)) => return Err(error),
+                metric.hash = metric.identity(identity);
+                let points = count_items_in(header.data)?;
+                if let Err(reason) = repeated("a metric's own texts", metric.repeated_bytes(), points, items.bytes) {
+                    outcome.reject(points, reason);
+                    continue;
                 }
                 self.metrics.append(&metric, &header, context, outcome)?;
             }
@@ -120,7 +137,8 @@ struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    fn parse(message: &'a [u8]) -> Result<Result<Self, ItemError>, WireError> {
+    /// The header, or why the metric is refused with how many points.
+    fn parse(message: &'a [u8]) -> Result<Result<Self, (u64, ItemError)>, WireError> {
         let (mut name, mut description, mut unit) = (&[][..], &[][..], &[][..]);
         let mut metadata = Vec::new();
         let mut found = None;
@@ -153,16 +171,18 @@ impl<'a> Header<'a> {
             found = Some((points, kind, content.bytes()?));
         }
         if name.is_empty() {
-            return Ok(Err(ItemError::NoMetricName));
+            let points = found.map_or(Ok(0), |(_, _, data)| count_items_in(data))?;
+            return Ok(Err((points.max(1), ItemError::NoMetricName)));
         }
         let Some((points, kind, data)) = found else {
-            return Ok(Err(ItemError::NoMetricData(String::from_utf8_lossy(name).chars().take(100).collect())));
+            let name = String::from_utf8_lossy(name).chars().take(100).collect();
+            return Ok(Err((1, ItemError::NoMetricData(name))));
         };
         let (mut temporality, mut monotonic) = (0, (kind == "sum").then_some(false));
         let mut reader = Reader::new(data);
         while let Some((field, content)) = reader.next()? {
             match field {
-                2 => temporality = content.int32()?,
+                2 if !matches!(kind, "gauge" | "summary") => temporality = content.int32()?,
                 3 if kind == "sum" => monotonic = Some(content.bool()?),
                 _ => {}
             }
@@ -190,7 +210,7 @@ fn count_points(scopes: &[&[u8]]) -> Result<u64, WireError> {
             if field == 2 {
                 points += match Header::parse(content.bytes()?)? {
                     Ok(header) => count_items_in(header.data)?,
-                    Err(_) => 1,
+                    Err((points, _)) => points,
                 };
             }
         }

@@ -52,6 +52,10 @@ pub enum ItemError {
         /// Number of explicit bounds.
         bounds: usize,
     },
+    /// What is sent once for many items (a scope's attributes, a metric's texts) is so large, for so many small items,
+    /// that storing it with each would multiply the request.
+    #[error("{0} of {1} bytes are too large to be repeated in {2} items; send them in smaller scopes")]
+    TooMuchRepeated(&'static str, usize, u64),
     /// A number point without a value and without the "no recorded value" flag.
     #[error("number data point has neither as_int nor as_double")]
     NoValue,
@@ -94,6 +98,9 @@ const MAX_REASONS: usize = 4;
 
 impl Outcome {
     pub(super) fn reject(&mut self, items: u64, reason: ItemError) {
+        if items == 0 {
+            return;
+        }
         self.rejected += items;
         if self.reasons.len() < MAX_REASONS && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
@@ -116,6 +123,18 @@ impl Outcome {
         }
         format!("{} rejected: {}", self.rejected, Reasons(&self.reasons))
     }
+}
+
+/// What rows repeat may make their part of a request this many times larger: an ordinary span is no smaller than 100 B
+/// and its scope's attributes no larger than some 100 B, while 1 MB of request could otherwise become 10 GB of rows.
+const MAX_REPETITION: u64 = 64;
+
+/// Checks that `shared` bytes may be repeated in each of `items` that came in a message of `sent` bytes.
+pub(super) fn repeated(what: &'static str, shared: usize, items: u64, sent: usize) -> Result<(), ItemError> {
+    if (shared as u64).saturating_mul(items) > MAX_REPETITION.saturating_mul(sent as u64) {
+        return Err(ItemError::TooMuchRepeated(what, shared, items));
+    }
+    Ok(())
 }
 
 /// Checks that an OTLP time fits the stored range.

@@ -239,7 +239,7 @@ impl HistogramRows {
     /// Appends a `SummaryDataPoint`.
     pub(super) fn push_summary(&mut self, series: &SeriesId, message: &[u8]) -> Result<(), Fault> {
         let row = self.points.rows;
-        let (mut at, mut start, mut flags, mut count) = (0, 0, 0, 0);
+        let (mut at, mut start, mut flags, mut count, mut sum) = (0, 0, 0, 0, 0.0);
         let mut quantiles = Vec::new();
         let mut values = Vec::new();
         let mut reader = Reader::new(message);
@@ -248,7 +248,7 @@ impl HistogramRows {
                 2 => start = content.fixed64()?,
                 3 => at = content.fixed64()?,
                 4 => count = content.fixed64()?,
-                5 => self.sum.push(row, content.f64()?),
+                5 => sum = content.f64()?,
                 6 => {
                     let (mut quantile, mut value) = (0.0, 0.0);
                     let mut reader = Reader::new(content.bytes()?);
@@ -268,6 +268,8 @@ impl HistogramRows {
         }
         self.points.push(series, at, start, flags)?;
         self.count.push(row, count);
+        // Unlike a histogram's, the sum of a summary is not optional: not sent means 0.
+        self.sum.push(row, sum);
         self.quantiles.push(row, &quantiles);
         self.quantile_values.push(row, &values);
         Ok(())
@@ -380,10 +382,16 @@ impl ExemplarRows {
         let at = time("an exemplar's time_unix_nano", at)?;
         push_json(&mut self.attributes, row, &attributes, max_depth)?;
         if !trace_id.is_empty() {
-            self.trace_id.push(row, trace_id.try_into().map_err(|_| ItemError::TraceId(trace_id.len()))?);
+            let id: &[u8; 16] = trace_id.try_into().map_err(|_| ItemError::TraceId(trace_id.len()))?;
+            if id != &[0; 16] {
+                self.trace_id.push(row, id);
+            }
         }
         if !span_id.is_empty() {
-            self.span_id.push(row, span_id.try_into().map_err(|_| ItemError::SpanId(span_id.len()))?);
+            let id: &[u8; 8] = span_id.try_into().map_err(|_| ItemError::SpanId(span_id.len()))?;
+            if id != &[0; 8] {
+                self.span_id.push(row, id);
+            }
         }
         self.series.push(row, series);
         self.timestamp.push(row, at);

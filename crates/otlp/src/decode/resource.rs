@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, TimestampNanosecondType, UInt32Type};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use schema::{UnixNanos, columns};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed, xxh3_64};
 
@@ -19,7 +19,7 @@ use crate::wire::{Reader, WireError};
 #[derive(Debug, Clone)]
 pub(super) struct ResourceRef {
     pub id: [u8; 16],
-    /// The text of `service.name`, if it has one.
+    /// The text of `service.name`, if it has one that is not empty.
     pub service: Option<Arc<[u8]>>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Resources {
     seen: HashMap<u128, (Result<ResourceRef, ItemError>, u64)>,
     generation: u64,
     ids: IdColumn<16>,
-    emitted: Vec<[u8; 16]>,
+    emitted: HashSet<[u8; 16]>,
     seen_at: NumberColumn<TimestampNanosecondType>,
     service: TextColumn,
     schema_url: TextColumn,
@@ -96,12 +96,16 @@ impl Resources {
         hash_attributes(&mut hasher, &attributes, limits.max_depth)?;
         update(&mut hasher, 8, schema_url);
         let id = hasher.digest128().to_be_bytes();
-        let mut service = None;
+        let mut service: Option<Arc<[u8]>> = None;
         for message in &attributes {
-            if let (b"service.name", AnyRef::Text(text)) = key_value(message)? {
-                std::str::from_utf8(text).map_err(|_| ItemError::InvalidUtf8("service.name"))?;
-                service = Some(Arc::from(text));
-            }
+            service = match key_value(message)? {
+                (b"service.name", AnyRef::Text(text)) if !text.is_empty() => {
+                    std::str::from_utf8(text).map_err(|_| ItemError::InvalidUtf8("service.name"))?;
+                    Some(Arc::from(text))
+                }
+                (b"service.name", _) => None,
+                _ => service,
+            };
         }
         let resource = ResourceRef { id, service };
         if known.contains(&id, now) || self.emitted.contains(&id) {
@@ -115,7 +119,7 @@ impl Resources {
             return Err(fault);
         }
         self.ids.push(row, &id);
-        self.emitted.push(id);
+        self.emitted.insert(id);
         self.seen_at.push(row, now);
         self.rows += 1;
         Ok(resource)
@@ -150,7 +154,7 @@ impl Resources {
 
     /// The ids whose rows are in the batch.
     pub(super) fn emitted(&mut self) -> Vec<[u8; 16]> {
-        std::mem::take(&mut self.emitted)
+        self.emitted.drain().collect()
     }
 
     /// The columns of the rows added since the last call.
@@ -176,6 +180,8 @@ pub(super) struct ScopeRef<'a> {
     pub version: &'a [u8],
     pub schema_url: &'a [u8],
     pub attributes: Vec<&'a [u8]>,
+    /// Bytes of all of its attributes.
+    pub attribute_bytes: usize,
 }
 
 impl<'a> ScopeRef<'a> {
@@ -186,7 +192,11 @@ impl<'a> ScopeRef<'a> {
             match field {
                 1 => scope.name = content.bytes()?,
                 2 => scope.version = content.bytes()?,
-                3 => scope.attributes.push(content.bytes()?),
+                3 => {
+                    let attribute = content.bytes()?;
+                    scope.attribute_bytes += attribute.len();
+                    scope.attributes.push(attribute);
+                }
                 _ => {}
             }
         }
@@ -257,11 +267,13 @@ pub(super) struct ResourceItems<'a> {
     pub resource: &'a [u8],
     pub scopes: Vec<&'a [u8]>,
     pub schema_url: &'a [u8],
+    /// Size of the whole message.
+    pub bytes: usize,
 }
 
 impl<'a> ResourceItems<'a> {
     pub(super) fn parse(message: &'a [u8]) -> Result<Self, WireError> {
-        let mut items = Self::default();
+        let mut items = Self { bytes: message.len(), ..Self::default() };
         let mut reader = Reader::new(message);
         while let Some((field, content)) = reader.next()? {
             match field {

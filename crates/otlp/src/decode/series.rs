@@ -6,19 +6,33 @@
 use arrow::datatypes::TimestampNanosecondType;
 use hashbrown::HashMap;
 use schema::columns;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::batch::{Columns, Context};
 use super::identity::{hash_attributes, update};
 use super::resource::{ResourceRef, ScopeColumns, ScopeRef};
 use super::{Fault, ItemError};
-use crate::columns::{
-    AttributeColumns, BoolColumn, ColumnAdmission, IdColumn, NumberColumn, Owner, PlainTextColumn, TextColumn,
-};
+use crate::columns::{AttributeColumns, BoolColumn, ColumnAdmission, IdColumn, NumberColumn, Owner, TextColumn};
 
-/// The id of a series: 128-bit hash of resource, scope, metric name, unit, type, temporality, monotonicity and
-/// attributes.
+/// The id of a series: [`series_prefix`] of the metric's name, then 12 bytes of the 128-bit hash of resource, scope,
+/// metric name, unit, type, temporality, monotonicity and attributes.
+///
+/// So all series of a metric lie side by side in the order of ids: whoever selects one metric reads one range, by the
+/// statistics of `series_id` alone. 96 bits keep chance collisions within a metric out of reach (1e-11 at a billion
+/// series).
 pub(super) type SeriesId = [u8; 16];
+
+/// The first 4 bytes of the `series_id` of every series of the metric `name` (the OpenTelemetry name as sent): the upper
+/// half of its xxh3_64 hash, big-endian.
+///
+/// Metrics may share a prefix, so a range of ids narrows a scan down and does not replace the comparison of names.
+pub fn series_prefix(name: &str) -> [u8; 4] {
+    prefix(name.as_bytes())
+}
+
+fn prefix(name: &[u8]) -> [u8; 4] {
+    ((xxh3_64(name) >> 32) as u32).to_be_bytes()
+}
 
 /// The metric that points belong to.
 #[derive(Debug)]
@@ -28,31 +42,49 @@ pub(super) struct MetricRef<'a> {
     pub name: &'a [u8],
     pub description: &'a [u8],
     pub unit: &'a [u8],
-    pub metadata: &'a [&'a [u8]],
+    /// JSON object text; empty if there is none.
+    pub metadata: &'a [u8],
     /// `gauge`, `sum`, `histogram`, `exponential_histogram` or `summary`.
     pub kind: &'static str,
     /// `AggregationTemporality`: 0 unspecified, 1 delta, 2 cumulative.
     pub temporality: i32,
     pub monotonic: Option<bool>,
-    /// Hash of all of the above but the description.
+    /// Hash of all of the above but description and metadata.
     pub hash: u128,
 }
 
 impl MetricRef<'_> {
-    /// Hash of what identifies the metric.
-    pub(super) fn identity(&self, max_depth: usize) -> Result<u128, Fault> {
+    /// Hash of what identifies the metric, of which `scope` is [`scope_identity`].
+    pub(super) fn identity(&self, scope: u128) -> u128 {
         let mut hasher = Xxh3::new();
-        update(&mut hasher, 10, &self.resource.id);
-        update(&mut hasher, 11, self.scope.name);
-        update(&mut hasher, 12, self.scope.version);
-        update(&mut hasher, 13, self.scope.schema_url);
-        hash_attributes(&mut hasher, &self.scope.attributes, max_depth)?;
+        update(&mut hasher, 10, &scope.to_be_bytes());
         update(&mut hasher, 14, self.name);
         update(&mut hasher, 15, self.unit);
         update(&mut hasher, 16, self.kind.as_bytes());
         update(&mut hasher, 17, &[self.temporality as u8, self.monotonic.map_or(2, u8::from)]);
-        Ok(hasher.digest128())
+        hasher.digest128()
     }
+
+    /// Bytes that the row of every series of this metric repeats.
+    pub(super) fn repeated_bytes(&self) -> usize {
+        let texts = [self.name, self.description, self.unit, self.metadata, self.scope.name, self.scope.version];
+        let service = self.resource.service.as_ref().map_or(0, |text| text.len());
+        texts.iter().map(|text| text.len()).sum::<usize>() + self.scope.attribute_bytes + service
+    }
+}
+
+/// Hash of a resource and a scope.
+///
+/// # Errors
+/// As [`hash_attributes`].
+pub(super) fn scope_identity(resource: &ResourceRef, scope: &ScopeRef<'_>, max_depth: usize) -> Result<u128, Fault> {
+    let mut hasher = Xxh3::new();
+    update(&mut hasher, 10, &resource.id);
+    update(&mut hasher, 11, scope.name);
+    update(&mut hasher, 12, scope.version);
+    update(&mut hasher, 13, scope.schema_url);
+    hash_attributes(&mut hasher, &scope.attributes, max_depth)?;
+    Ok(hasher.digest128())
 }
 
 /// Distinct point identities remembered; beyond it the map starts over (64 bytes each).
@@ -73,7 +105,7 @@ pub(super) struct SeriesRows {
     description: TextColumn,
     temporality: TextColumn,
     monotonic: BoolColumn,
-    metadata: PlainTextColumn,
+    metadata: TextColumn,
     service: TextColumn,
     resource_id: IdColumn<16>,
     scope: ScopeColumns,
@@ -117,7 +149,8 @@ impl SeriesRows {
         let mut hasher = Xxh3::new();
         update(&mut hasher, 20, &metric.hash.to_be_bytes());
         hash_attributes(&mut hasher, attributes, context.limits.max_depth)?;
-        let id = hasher.digest128().to_be_bytes();
+        let mut id = hasher.digest128().to_be_bytes();
+        id[..4].copy_from_slice(&prefix(metric.name));
         if context.known.contains(&id, context.now) || self.emitted.contains_key(&id) {
             return Ok(id);
         }
@@ -146,7 +179,6 @@ impl SeriesRows {
         for message in &metric.scope.attributes {
             self.attributes.push(Owner::Scope, row, message, depth, admission)?;
         }
-        super::traces::push_json(&mut self.metadata, row, metric.metadata, depth)?;
         let text = |column: &mut TextColumn, bytes: &[u8], what| match bytes {
             [] => Ok(()),
             bytes => column.push(row, bytes).map_err(|_| ItemError::InvalidUtf8(what)),
@@ -154,6 +186,7 @@ impl SeriesRows {
         text(&mut self.name, metric.name, "a metric's name")?;
         text(&mut self.unit, metric.unit, "a metric's unit")?;
         text(&mut self.description, metric.description, "a metric's description")?;
+        text(&mut self.metadata, metric.metadata, "a metric's metadata")?;
         text(&mut self.kind, metric.kind.as_bytes(), "a metric's type")?;
         let temporality: &[u8] = match metric.temporality {
             1 => b"delta",
@@ -177,13 +210,13 @@ impl SeriesRows {
 
     fn truncate(&mut self, rows: usize) {
         self.attributes.truncate(rows);
-        self.metadata.truncate(rows);
         for text in [
             &mut self.name,
             &mut self.kind,
             &mut self.unit,
             &mut self.description,
             &mut self.temporality,
+            &mut self.metadata,
             &mut self.service,
         ] {
             text.truncate(rows);

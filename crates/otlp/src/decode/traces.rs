@@ -9,7 +9,7 @@ use schema::{Dataset, columns};
 
 use super::any_value::write_json_object;
 use super::batch::{Columns, Context, TenantBatch};
-use super::outcome::time;
+use super::outcome::{repeated, time};
 use super::resource::{ResourceItems, ScopeCodes, ScopeColumns, count_items, scope_of};
 use super::{Fault, ItemError, Outcome};
 use crate::columns::{AttributeColumns, ColumnAdmission, IdColumn, NumberColumn, Owner, PlainTextColumn, TextColumn};
@@ -96,6 +96,13 @@ impl TenantBatch {
         let service = resource.service.as_deref().and_then(|text| self.spans.service.code(text).ok());
         for message in &items.scopes {
             let scope = scope_of(message)?;
+            if !scope.attributes.is_empty() {
+                let count = count_items(&[message])?;
+                if let Err(reason) = repeated("scope attributes", scope.attribute_bytes, count, items.bytes) {
+                    outcome.reject(count, reason);
+                    continue;
+                }
+            }
             let codes = match self.spans.scope.codes(&scope) {
                 Ok(codes) => codes,
                 Err(reason) => {
