@@ -12,7 +12,7 @@ use crate::server::Server;
 
 /// A compaction of tens of millions of rows takes minutes; an hour means that it hangs.
 const COMPACTION_LIMIT: Duration = Duration::from_secs(3600);
-/// Replaced objects are deleted after a grace of a second, when the collector next looks, by default each minute.
+/// Replaced objects are deleted after a grace of a second, when the collector next looks, every two seconds.
 const SETTLED_AFTER: Duration = Duration::from_secs(8);
 /// Beyond this the garbage collector does not do its work.
 const SETTLE_LIMIT: Duration = Duration::from_secs(180);

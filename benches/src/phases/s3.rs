@@ -19,7 +19,7 @@ use crate::send::{Pace, Run, send};
 const RATE: f64 = 100_000.0;
 /// Cold processes that look one trace up each; the median counts.
 const LOOKUPS: usize = 5;
-/// How long replaced objects may take to be deleted after compaction: the collector looks each minute by default.
+/// How long replaced objects may take to be deleted after compaction: the collector looks every two seconds.
 const COLLECTION: Duration = Duration::from_secs(5);
 
 /// Requests so far, by kind.
