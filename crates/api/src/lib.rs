@@ -1,0 +1,84 @@
+//! The HTTP API of port 8080, and the metrics of port 9090.
+//!
+//! Each protocol has a prefix of its own: our own API is `/api/v1/...`, Grafana Tempo's is `/tempo/api/...`. An endpoint
+//! reads its parameters, asks `query` or `lake`, and writes the answer down; results stream, so the size of an answer
+//! is not bounded by memory, and a client that goes away ends its query.
+//!
+//! Absent on purpose: `api` knows no storage format and no query language, and keeps nothing between requests.
+
+mod admin;
+mod cells;
+pub mod client;
+mod error;
+mod ops;
+mod request;
+mod sql;
+mod tempo;
+mod watch;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
+use lake::{CompactionOptions, Lake, Observer};
+use query::QueryEngine;
+use serde_json::json;
+use telemetry::Telemetry;
+
+pub use error::ApiError;
+pub use ops::{Readiness, admin_router};
+pub use request::TENANT_HEADER;
+pub use sql::Format;
+
+/// What the API answers from.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Runs queries.
+    pub query: QueryEngine,
+    /// What is stored.
+    pub lake: Lake,
+    /// How `/api/v1/admin/compact` compacts.
+    pub compaction: CompactionOptions,
+    /// Told of every compaction that is asked for.
+    pub observer: Arc<dyn Observer>,
+    /// The metrics of this process.
+    pub telemetry: Telemetry,
+    /// What `/health` and `/readyz` say.
+    pub ready: tokio::sync::watch::Receiver<Readiness>,
+    /// The version of this program.
+    pub version: String,
+}
+
+/// The routes of port 8080.
+pub fn router(state: ApiState) -> Router {
+    let ApiState { query, lake, compaction, observer, telemetry, ready, version } = state;
+    ops::routes(telemetry.clone(), ready, &version)
+        .merge(admin::routes(lake, compaction, observer, &version))
+        .merge(sql::routes(query.clone(), telemetry.clone()))
+        .merge(tempo::routes(query, telemetry))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(wrong_path)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let message = format!("{} does not answer to {method}; the header Allow lists what it answers to", uri.path());
+    let body = json!({ "error": { "kind": "method_not_allowed", "message": message } });
+    error::json_response(StatusCode::METHOD_NOT_ALLOWED, &body)
+}
+
+async fn wrong_path(uri: Uri) -> Response {
+    let message = format!("there is nothing at {}", uri.path());
+    let body = json!({
+        "error": { "kind": "not_found", "message": message },
+        "paths": {
+            "POST /api/v1/sql": "SQL as text, or JSON {\"query\": ...}; ?format=json|ndjson|csv|arrow|table",
+            "GET /tempo/api/traces/{id}": "a trace by its id, as Grafana Tempo answers; also /tempo/api/v2/traces/{id}",
+            "GET /api/v1/admin/status": "what is stored and what waits for compaction",
+            "POST /api/v1/admin/compact": "compact now; ?wait=true answers when it is done",
+            "GET /health": "state and version; also /livez and /readyz",
+            "GET /metrics": "metrics of this process, in OpenMetrics text",
+        },
+    });
+    error::json_response(StatusCode::NOT_FOUND, &body)
+}

@@ -1,0 +1,205 @@
+//! The whole router over a real, empty lake: paths, methods, tenants, formats, errors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, header};
+use catalog::{Catalog, CatalogUrl, ConnectOptions, Expired};
+use http_body_util::BodyExt;
+use lake::{CacheSizes, CompactionOptions, CompactionReport, Lake, Observer};
+use object_store::memory::InMemory;
+use query::{QueryEngine, QueryOptions};
+use schema::{Dataset, SystemClock};
+use serde_json::{Value, json};
+use telemetry::Telemetry;
+use tower::ServiceExt;
+
+struct Silent;
+
+impl Observer for Silent {
+    fn compacted(&self, _: Dataset, _: &CompactionReport) {}
+    fn failed(&self, _: &'static str) {}
+    fn backlog(&self, _: Dataset, _: i64, _: i64) {}
+    fn expired(&self, _: Dataset, _: &Expired) {}
+    fn collected(&self, _: u64, _: u64) {}
+}
+
+struct Server {
+    router: Router,
+    /// Holds the catalog's file.
+    _directory: tempfile::TempDir,
+    /// Keeps the server ready.
+    _ready: tokio::sync::watch::Sender<api::Readiness>,
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn kind(&self) -> Value {
+        self.json()["error"]["kind"].clone()
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = CatalogUrl::parse(&format!("sqlite://{}", directory.path().join("catalog.db").display())).unwrap();
+        let catalog = Catalog::connect(&url, ConnectOptions::default()).await.unwrap();
+        catalog.migrate().await.unwrap();
+        let sizes = CacheSizes::split(1 << 20, true);
+        let lake = Lake::new(Arc::new(InMemory::new()), catalog, Arc::new(SystemClock), "test".to_owned(), sizes);
+        let options = QueryOptions {
+            max_memory: 64 << 20,
+            timeout: Duration::from_secs(30),
+            max_scan_bytes: 1 << 30,
+            concurrency: 2,
+        };
+        let compaction = CompactionOptions {
+            target_rows: 1000,
+            max_rows: 10_000,
+            max_slice_age: Duration::from_secs(60),
+            lease_ttl: Duration::from_secs(10),
+            grace: Duration::from_secs(60),
+        };
+        let (state, ready) = tokio::sync::watch::channel(api::Readiness::Ready);
+        let router = api::router(api::ApiState {
+            query: QueryEngine::new(lake.clone(), options).unwrap(),
+            lake,
+            compaction,
+            observer: Arc::new(Silent),
+            telemetry: Telemetry::new("test", "1.0"),
+            ready,
+            version: "1.0".to_owned(),
+        });
+        Self { router, _directory: directory, _ready: state }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+        Answer { status, headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn sql(&self, format: &str, query: &str) -> Answer {
+        let path = format!("/api/v1/sql?format={format}");
+        self.send(Request::post(path).body(Body::from(query.to_owned())).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn sql_in_every_format() {
+    let server = Server::start().await;
+    let query = "SELECT 1 AS n, 'a' AS s, CAST('NaN' AS DOUBLE) AS d, TIMESTAMP '2026-01-02T03:04:05Z' AS t";
+    let row = r#"{"n":1,"s":"a","d":"NaN","t":"2026-01-02T03:04:05.000000000Z"}"#;
+    assert_eq!(server.sql("ndjson", query).await.text(), format!("{row}\n"));
+    let answer = server.sql("json", query).await;
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "application/json");
+    assert_eq!(answer.json()["data"], json!([serde_json::from_str::<Value>(row).unwrap()]));
+    assert_eq!(answer.json()["columns"][0], json!({ "name": "n", "type": "Int64" }));
+    assert_eq!(server.sql("csv", query).await.text(), "n,s,d,t\n1,a,NaN,2026-01-02T03:04:05.000000000Z\n");
+    assert!(server.sql("table", query).await.text().contains("| 1 | a | NaN |"));
+    assert_eq!(server.sql("arrow", query).await.headers[header::CONTENT_TYPE], "application/vnd.apache.arrow.stream");
+}
+
+#[tokio::test]
+async fn sql_however_it_is_sent() {
+    let server = Server::start().await;
+    let accept = |request: axum::http::request::Builder| request.header(header::ACCEPT, "text/csv");
+    let requests = [
+        accept(Request::get("/api/v1/sql?query=SELECT%201%20AS%20n")).body(Body::empty()),
+        accept(Request::post("/api/v1/sql")).body(Body::from("SELECT 1 AS n")),
+        accept(Request::post("/api/v1/sql"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(r#"{"query": "SELECT 1 AS n"}"#)),
+    ];
+    for request in requests {
+        let answer = server.send(request.unwrap()).await;
+        assert_eq!((answer.status, answer.text()), (200, "n\n1\n"));
+    }
+}
+
+#[tokio::test]
+async fn sql_that_is_refused() {
+    let server = Server::start().await;
+    for query in ["", "  ", "SELEC 1", "SELECT nonsense FROM spans", "DROP TABLE spans", "SELECT 1; SELECT 2"] {
+        let answer = server.sql("ndjson", query).await;
+        assert_eq!((answer.status, answer.kind()), (400, "invalid".into()), "{query}: {}", answer.text());
+    }
+    assert_eq!(server.sql("xml", "SELECT 1").await.status, 400);
+    assert_eq!(server.sql("json", &" ".repeat((1 << 20) + 1)).await.status, 413);
+    let request = Request::post("/api/v1/sql").header("X-Scope-OrgID", "a/b").body(Body::from("SELECT 1"));
+    assert_eq!(server.send(request.unwrap()).await.kind(), "invalid");
+}
+
+#[tokio::test]
+async fn metrics_count_queries() {
+    let server = Server::start().await;
+    server.sql("json", "SELECT 1").await;
+    server.sql("json", "SELEC 1").await;
+    let metrics = server.get("/metrics").await;
+    for status in ["ok", "invalid"] {
+        let counted = |line: &&str| {
+            line.contains("api=\"sql\"") && line.contains(&format!("status=\"{status}\"")) && line.ends_with(" 1")
+        };
+        assert!(metrics.text().lines().any(|line| counted(&line)), "{status}: {}", metrics.text());
+    }
+}
+
+#[tokio::test]
+async fn traces_that_are_not_there() {
+    let server = Server::start().await;
+    for version in ["", "v2/"] {
+        let missing = server.get(&format!("/tempo/api/{version}traces/1")).await;
+        assert_eq!((missing.status, missing.text()), (404, "trace not found\n"));
+        for bad in ["xyz", "%20", "1?start=x", "1?start=2&end=1", &"0".repeat(33)] {
+            assert_eq!(server.get(&format!("/tempo/api/{version}traces/{bad}")).await.status, 400, "{bad}");
+        }
+    }
+    assert_eq!(server.get("/tempo/api/echo").await.text(), "echo");
+}
+
+#[tokio::test]
+async fn administration_of_nothing() {
+    let server = Server::start().await;
+    let status = server.get("/api/v1/admin/status").await;
+    let expected = json!({ "version": "1.0", "datasets": [], "gc_pending": { "objects": 0, "bytes": 0 } });
+    assert_eq!(status.json(), expected);
+    let compact = |query: &str| {
+        Request::post(format!("/api/v1/admin/compact{query}")).body(Body::empty()).unwrap()
+    };
+    let done = server.send(compact("?wait=true")).await;
+    assert_eq!((done.status, &done.json()["runs"], &done.json()["rows"]), (200, &json!(0), &json!(0)));
+    assert_eq!(server.send(compact("")).await.status, 202);
+    assert_eq!(server.send(compact("?wait=maybe")).await.status, 400);
+}
+
+#[tokio::test]
+async fn wrong_paths_and_methods_say_what_is_right() {
+    let server = Server::start().await;
+    let lost = server.get("/api/v1/nothing").await;
+    assert_eq!((lost.status, lost.kind()), (404, "not_found".into()));
+    assert!(lost.text().contains("POST /api/v1/sql"));
+    let wrong = server.get("/api/v1/admin/compact").await;
+    assert_eq!((wrong.status, wrong.kind()), (405, "method_not_allowed".into()));
+    assert_eq!(wrong.headers[header::ALLOW], "POST");
+    assert_eq!(server.get("/health").await.json(), json!({ "status": "ok", "version": "1.0" }));
+}
