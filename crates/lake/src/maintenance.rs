@@ -3,7 +3,7 @@
 //! Every step is safe to run in many processes at once and to be cut off anywhere. `run` goes on until it is told to
 //! stop; errors are logged and tried again in the next round.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Expired;
@@ -16,41 +16,15 @@ use tokio::sync::watch;
 use crate::compaction::{CompactionOptions, CompactionReport};
 use crate::{Lake, LakeError};
 
-/// How long data is kept.
-#[derive(Debug, Clone, Default)]
-pub struct Retention {
-    /// Where nothing more specific is set; `None` keeps for ever.
-    pub default: Option<Duration>,
-    /// By tenant (`None`: any tenant) and dataset (`None`: any dataset); the inner `None` keeps for ever. Tenant and
-    /// dataset beats tenant, which beats dataset.
-    pub overrides: BTreeMap<(Option<TenantId>, Option<Dataset>), Option<Duration>>,
-}
+/// How long rows of a tenant's dataset are kept; `None` for ever.
+pub type Retention = Arc<dyn Fn(&TenantId, Dataset) -> Option<Duration> + Send + Sync>;
 
 /// Resources and series are kept this much longer than the rows that refer to them, because they are written again
 /// only once an hour.
 const REFERENCE_MARGIN: Duration = Duration::from_secs(86_400);
 
-impl Retention {
-    /// How long rows of a tenant's dataset are kept, `None` for ever.
-    pub fn of(&self, tenant: &TenantId, dataset: Dataset) -> Option<Duration> {
-        let referring: &[Dataset] = match dataset {
-            Dataset::Resources => &[Dataset::Spans, Dataset::Logs, Dataset::MetricSamples],
-            Dataset::MetricSeries => &[Dataset::MetricSamples, Dataset::MetricHistograms],
-            _ => return self.configured(tenant, dataset),
-        };
-        let longest = referring.iter().map(|&d| self.configured(tenant, d)).try_fold(Duration::ZERO, |a, b| Some(a.max(b?)));
-        longest.map(|kept| kept + REFERENCE_MARGIN)
-    }
-
-    fn configured(&self, tenant: &TenantId, dataset: Dataset) -> Option<Duration> {
-        let tenant = Some(tenant.clone());
-        let keys = [(tenant.clone(), Some(dataset)), (tenant, None), (None, Some(dataset))];
-        keys.iter().find_map(|key| self.overrides.get(key)).copied().unwrap_or(self.default)
-    }
-}
-
 /// Options of the background work.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MaintenanceOptions {
     /// When to compact.
     pub compaction: CompactionOptions,
@@ -94,7 +68,7 @@ impl Lake {
         let mut orphans = tokio::time::interval(options.orphan_grace.max(Duration::from_secs(60)));
         loop {
             let done = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 _ = compaction.tick() => ("compaction", self.compact_due(&options.compaction, observer).await),
                 _ = gc.tick() => ("garbage collection", self.clean(&options, observer).await),
                 _ = orphans.tick() => ("orphan search", self.collect_orphans(options.orphan_grace, observer).await),
@@ -163,8 +137,9 @@ impl Lake {
     async fn expire(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
         for tenant in self.inner.catalog.tenants().await? {
             for dataset in Dataset::ALL {
-                let Some(kept) = options.retention.of(&tenant, dataset) else { continue };
-                let cutoff = self.before(kept);
+                let Some(kept) = (options.retention)(&tenant, dataset) else { continue };
+                let referred = matches!(dataset, Dataset::Resources | Dataset::MetricSeries);
+                let cutoff = self.before(if referred { kept + REFERENCE_MARGIN } else { kept });
                 let catalog = &self.inner.catalog;
                 if catalog.retention_due(&tenant, dataset, cutoff).await? == Expired::default() {
                     continue;
@@ -240,4 +215,9 @@ impl Lake {
         }
         Ok(())
     }
+}
+
+/// Resolves when told to stop, or when nobody is left to tell it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,1 +1,25 @@
-fn main(){}
+//! The `otlp-rust` binary: reads the command line and the configuration, builds the parts, runs them.
+
+mod build;
+mod cli;
+mod observe;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // The chain reads from what was tried to why it failed.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -80,8 +80,10 @@ impl DatasetTable {
         let all = vec![true; ranges.len()];
         let Some(predicate) = predicate else { return all };
         let statistics = TimeRanges { column: columns::time_column(self.dataset), ranges };
-        let pruning = PruningPredicateBuilder::new(Arc::clone(predicate), Arc::clone(&self.schema)).build();
-        pruning.and_then(|p| p.prune(&statistics)).unwrap_or(all)
+        // None: nothing in the predicate can be decided by the time column.
+        let pruning =
+            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).build(Arc::clone(predicate));
+        pruning.and_then(|p| p.prune(&statistics).ok()).unwrap_or(all)
     }
 
     fn parquet(

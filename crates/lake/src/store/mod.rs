@@ -1,6 +1,7 @@
 //! The object store: where segments and parts live.
 
 mod local;
+mod observed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use object_store::prefix::PrefixStore;
 use url::Url;
 
 pub use local::LocalStore;
+pub use observed::observed;
 
 /// Where objects are kept.
 #[derive(Debug, Clone)]

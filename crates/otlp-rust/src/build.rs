@@ -1,0 +1,140 @@
+//! From a validated configuration to running parts: the third of "parse, validate, build".
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use catalog::{Catalog, ConnectOptions};
+use config::Config;
+use ingest::IngestOptions;
+use lake::store::StoreLocation;
+use lake::{CacheSizes, CompactionOptions, Lake, MaintenanceOptions};
+use query::QueryOptions;
+use schema::SystemClock;
+use telemetry::Telemetry;
+use url::Url;
+
+/// Memory that compacting one row takes: decoded input, merged columns and the part being written.
+const COMPACTION_BYTES_PER_ROW: u64 = 700;
+
+/// A day of unbounded growth is worse than a rewrite: no part of the first level is larger than this many rows.
+const MAX_COMPACTION_ROWS: u64 = 4_000_000;
+
+/// Opens the store and the catalog, and brings the catalog up to date.
+///
+/// # Errors
+/// What could not be reached or used, and where.
+pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
+    let location = store_location(config)?;
+    let store = location.open().with_context(|| format!("cannot open the object store {}", config.store.url))?;
+    let store = lake::store::observed(store, telemetry.clone());
+    let catalog = catalog(config).await?;
+    let sizes = CacheSizes::split(config.cache.max_bytes, location.is_local());
+    Ok(Lake::new(store, catalog, Arc::new(SystemClock), writer_name(), sizes))
+}
+
+async fn catalog(config: &Config) -> Result<Catalog> {
+    let url = match &config.catalog.url {
+        config::CatalogUrl::Sqlite { path } => format!("sqlite://{}", path.display()),
+        config::CatalogUrl::Postgres { url, .. } => url.to_string(),
+    };
+    let shown = &config.catalog.url;
+    let url = catalog::CatalogUrl::parse(&url).with_context(|| format!("cannot use the catalog {shown}"))?;
+    let options = ConnectOptions { max_connections: config.catalog.max_connections, ..ConnectOptions::default() };
+    let catalog = Catalog::connect(&url, options).await.with_context(|| format!("cannot open the catalog {shown}"))?;
+    let report = catalog.migrate().await.with_context(|| format!("cannot migrate the catalog {shown}"))?;
+    if report.from != report.to {
+        tracing::info!(from = report.from, to = report.to, "catalog migrated");
+    }
+    Ok(catalog)
+}
+
+/// A name that no other process has, now or later.
+fn writer_name() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
+    let started = std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos());
+    format!("{host}/{}/{started:x}", std::process::id())
+}
+
+fn store_location(config: &Config) -> Result<StoreLocation> {
+    let store = &config.store;
+    let mut options = vec![("timeout".to_owned(), format!("{} seconds", store.request_timeout.as_secs().max(1)))];
+    let mut set = |key: &str, value: Option<String>| options.extend(value.map(|v| (key.to_owned(), v)));
+    let url = match &store.url {
+        config::StoreUrl::Local { path } => return Ok(StoreLocation::Local(path.clone())),
+        config::StoreUrl::S3 { bucket, prefix } => {
+            set("aws_endpoint", store.s3.endpoint.as_ref().map(|u| u.as_str().trim_end_matches('/').to_owned()));
+            set("aws_region", Some(store.s3.region.clone().unwrap_or_else(|| "us-east-1".to_owned())));
+            set("aws_access_key_id", store.s3.access_key_id.clone());
+            set("aws_secret_access_key", store.s3.secret_access_key.as_ref().map(|s| s.expose().to_owned()));
+            set("aws_allow_http", Some(store.s3.allow_http.to_string()));
+            set("aws_virtual_hosted_style_request", Some(store.s3.virtual_hosted_style.to_string()));
+            format!("s3://{bucket}/{prefix}")
+        }
+        config::StoreUrl::Gcs { bucket, prefix } => {
+            set("google_service_account", store.gcs.service_account_path.as_ref().map(|p| p.display().to_string()));
+            set("google_base_url", store.gcs.endpoint.as_ref().map(ToString::to_string));
+            format!("gs://{bucket}/{prefix}")
+        }
+        config::StoreUrl::Azure { container, prefix } => {
+            set("azure_storage_account_name", store.azure.account.clone());
+            set("azure_storage_account_key", store.azure.access_key.as_ref().map(|s| s.expose().to_owned()));
+            set("azure_storage_endpoint", store.azure.endpoint.as_ref().map(ToString::to_string));
+            set("azure_allow_http", Some(store.azure.allow_http.to_string()));
+            format!("az://{container}/{prefix}")
+        }
+    };
+    let url = Url::parse(&url).with_context(|| format!("store.url {url} is not an address"))?;
+    Ok(StoreLocation::Remote { url, options })
+}
+
+/// Limits and pace of ingest.
+pub fn ingest_options(config: &Config) -> IngestOptions {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    IngestOptions {
+        max_request_bytes: size(config.ingest.max_request_bytes),
+        max_decompressed_bytes: size(config.ingest.max_decompressed_bytes),
+        max_depth: config.ingest.max_depth as usize,
+        max_attribute_columns: config.ingest.max_attribute_columns as usize,
+        max_pending_bytes: size(config.ingest.max_pending_bytes),
+        dedupe_window: config.ingest.dedupe_window,
+        min_interval: config.commit.min_interval,
+        max_commit_bytes: size(config.commit.max_bytes),
+        pipeline: config.commit.pipeline as usize,
+    }
+}
+
+/// Limits of queries.
+pub fn query_options(config: &Config) -> QueryOptions {
+    QueryOptions {
+        max_memory: usize::try_from(config.query.max_memory).unwrap_or(usize::MAX),
+        timeout: config.query.timeout,
+        max_scan_bytes: config.query.max_scan_bytes,
+        concurrency: config.query.concurrency as usize,
+    }
+}
+
+/// When to compact, within the memory there is.
+pub fn compaction_options(config: &Config) -> CompactionOptions {
+    let affordable = (config.memory.bytes / 4 / COMPACTION_BYTES_PER_ROW).max(10_000);
+    let max_rows = affordable.min(MAX_COMPACTION_ROWS);
+    CompactionOptions {
+        target_rows: config.compaction.target_rows.min(max_rows) as i64,
+        max_rows: max_rows as i64,
+        max_slice_age: config.compaction.max_slice_age,
+        lease_ttl: config.compaction.lease_ttl,
+        grace: config.gc.grace,
+    }
+}
+
+/// The background work of the lake.
+pub fn maintenance_options(config: &Config) -> MaintenanceOptions {
+    let retention = config.retention.clone();
+    MaintenanceOptions {
+        compaction: compaction_options(config),
+        compaction_interval: config.compaction.interval,
+        retention: Arc::new(move |tenant, dataset| retention.period(tenant, dataset)),
+        gc_interval: config.gc.interval,
+        orphan_grace: config.gc.orphan_grace,
+        dedupe_window: config.ingest.dedupe_window,
+    }
+}

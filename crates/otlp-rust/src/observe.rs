@@ -1,0 +1,39 @@
+//! What the lake reports, as metrics of this process.
+
+use lake::{CompactionReport, Observer};
+use schema::Dataset;
+use telemetry::{CompactionRun, Telemetry};
+
+/// Records into the process's telemetry.
+pub struct Recorder(pub Telemetry);
+
+impl Observer for Recorder {
+    fn compacted(&self, _: Dataset, report: &CompactionReport) {
+        if report.runs > 0 {
+            self.0.compaction(CompactionRun {
+                duration: report.elapsed,
+                rows: report.rows,
+                input_bytes: report.input_bytes,
+                output_bytes: report.output_bytes,
+            });
+        }
+    }
+
+    fn failed(&self, work: &'static str) {
+        if work == "compaction" {
+            self.0.compaction_failed(std::time::Duration::ZERO);
+        }
+    }
+
+    fn backlog(&self, dataset: Dataset, slices: i64, rows: i64) {
+        self.0.set_backlog(dataset, rows.max(0) as u64, slices.max(0) as u64);
+    }
+
+    fn expired(&self, dataset: Dataset, expired: &catalog::Expired) {
+        self.0.retention_deleted(dataset, expired.rows.max(0) as u64, expired.bytes.max(0) as u64);
+    }
+
+    fn collected(&self, objects: u64, bytes: u64) {
+        self.0.gc_deleted(objects, bytes);
+    }
+}

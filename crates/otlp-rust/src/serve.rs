@@ -1,0 +1,239 @@
+//! The life of the server: start, serve, drain.
+//!
+//! Start: catalog and store are opened, every port is bound, then it is ready. Drain, on SIGTERM or SIGINT: refuse new
+//! requests (retryable), commit what was accepted, answer it, close.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use api::{ApiState, Readiness};
+use axum::Router;
+use config::{Config, CorsOrigins, LogFormat};
+use futures::FutureExt;
+use ingest::Ingest;
+use lake::{Lake, Observer};
+use query::QueryEngine;
+use schema::TenantId;
+use telemetry::Telemetry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use crate::build;
+use crate::observe::Recorder;
+
+/// Connections without traffic are probed this often, so that a dead peer does not hold a stream.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// A peer that does not answer a probe for this long is gone.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Larger windows let a batch of a few MiB arrive without waiting for the receiver.
+const HTTP2_STREAM_WINDOW: u32 = 2 << 20;
+/// As above, for all streams of a connection.
+const HTTP2_CONNECTION_WINDOW: u32 = 8 << 20;
+/// While draining, connections get this long to notice before the process ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(config: Config) -> Result<ExitCode> {
+    let format = match config.log.format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::init_logging(&config.log.level, format)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    crate::cli::runtime()?.block_on(serve(config))
+}
+
+async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address} for {what}; choose another address with {flag}"))
+}
+
+/// Resolves when the process is asked to stop.
+pub fn interrupted() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Installed at once, not at the first poll, so that an early signal is not missed.
+    let terminate = signal(SignalKind::terminate());
+    async move {
+        match terminate {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+            }
+            Err(_) => {
+                let _ = tokio::signal::ctrl_c().await;
+            }
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<ExitCode> {
+    let stop_signal = interrupted();
+    let telemetry = Telemetry::new("otlp-rust", env!("CARGO_PKG_VERSION"));
+    let lake = build::lake(&config, &telemetry).await?;
+    let query = QueryEngine::new(lake.clone(), build::query_options(&config))?;
+    let observer: Arc<dyn Observer> = Arc::new(Recorder(telemetry.clone()));
+    let (ready, readiness) = watch::channel(Readiness::Starting);
+    let (stop, stopped) = watch::channel(false);
+    let server = Server { config, telemetry, lake, query, observer, stopped };
+    let mut tasks = JoinSet::new();
+    // Everything is bound before anything is served: a port that is taken ends the start, not half of the service.
+    server.api(&mut tasks, readiness).await?;
+    let receivers = if server.config.server.roles.ingest { Some(server.receivers(&mut tasks).await?) } else { None };
+    if server.config.server.roles.compact {
+        let (lake, observer, stopped) = (server.lake.clone(), server.observer.clone(), server.stopped.clone());
+        let options = build::maintenance_options(&server.config);
+        tasks.spawn(async move { lake.maintain(options, observer.as_ref(), stopped).await });
+    }
+    let postgres = &server.config.postgres_wire;
+    if postgres.enabled && server.config.server.roles.query {
+        let serving = query::postgres::serve(server.query.clone(), TenantId::default(), postgres.listen);
+        let stopped = server.stopped.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                done = serving => if let Err(error) = done { tracing::error!(%error, "PostgreSQL protocol ended") },
+                () = until(stopped) => {}
+            }
+        });
+    }
+    ready.send_replace(Readiness::Ready);
+    if let Some(receivers) = &receivers {
+        receivers.health.set(true).await;
+    }
+    banner(&server.config);
+    stop_signal.await;
+    tracing::info!("stopping: new requests are refused, accepted ones are committed");
+    ready.send_replace(Readiness::Draining);
+    if let Some(receivers) = receivers {
+        receivers.health.set(false).await;
+        receivers.ingest.close();
+        let committed = tokio::time::timeout(server.config.server.shutdown_timeout, receivers.committer).await;
+        if committed.is_err() {
+            tracing::error!("the last commit did not end within server.shutdown_timeout; its senders will retry");
+        }
+    }
+    stop.send_replace(true);
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
+        tasks.abort_all();
+    }
+    server.lake.catalog().close().await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+struct Server {
+    config: Config,
+    telemetry: Telemetry,
+    lake: Lake,
+    query: QueryEngine,
+    observer: Arc<dyn Observer>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The running receivers.
+struct Receivers {
+    ingest: Ingest,
+    health: ingest::grpc::Health,
+    committer: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    fn serve_http(&self, tasks: &mut JoinSet<()>, listener: TcpListener, router: Router, what: &'static str) {
+        let stopped = self.stopped.clone();
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until(stopped)).await {
+                tracing::error!(%error, "{what} ended");
+            }
+        });
+    }
+
+    async fn api(&self, tasks: &mut JoinSet<()>, ready: watch::Receiver<Readiness>) -> Result<()> {
+        let state = ApiState {
+            query: self.query.clone(),
+            lake: self.lake.clone(),
+            compaction: build::compaction_options(&self.config),
+            observer: self.observer.clone(),
+            telemetry: self.telemetry.clone(),
+            ready,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let listener = bind(self.config.server.http, "the API", "--http").await?;
+        self.serve_http(tasks, listener, api::router(state), "the API");
+        let listener = bind(self.config.server.admin, "own metrics", "--admin").await?;
+        self.serve_http(tasks, listener, api::admin_router(self.telemetry.clone()), "the metrics endpoint");
+        Ok(())
+    }
+
+    async fn receivers(&self, tasks: &mut JoinSet<()>) -> Result<Receivers> {
+        let ingest = Ingest::new(self.lake.clone(), build::ingest_options(&self.config), self.telemetry.clone());
+        let grpc = bind(self.config.server.otlp_grpc, "OTLP/gRPC", "--otlp-grpc").await?;
+        let http = bind(self.config.server.otlp_http, "OTLP/HTTP", "--otlp-http").await?;
+        let origins = match &self.config.server.cors {
+            CorsOrigins::Any => vec!["*".to_owned()],
+            CorsOrigins::List(origins) => origins.clone(),
+        };
+        self.serve_http(tasks, http, ingest::http::router(ingest.clone(), &origins), "the OTLP/HTTP receiver");
+        let services = ingest::grpc::services(ingest.clone()).map_err(anyhow::Error::msg)?;
+        let stopped = self.stopped.clone();
+        let routes = services.routes.prepare();
+        tasks.spawn(async move {
+            let served = tonic::transport::Server::builder()
+                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+                .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+                .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+                .tcp_nodelay(true)
+                .add_routes(routes)
+                .serve_with_incoming_shutdown(TcpListenerStream::new(grpc), until(stopped).map(drop))
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the OTLP/gRPC receiver ended");
+            }
+        });
+        let committing = ingest.clone();
+        let committer = tokio::spawn(async move { committing.run().await });
+        Ok(Receivers { ingest, health: services.health, committer })
+    }
+}
+
+/// Says where everything is and what to point an SDK at.
+fn banner(config: &Config) {
+    let server = &config.server;
+    let version = env!("CARGO_PKG_VERSION");
+    println!("otlp-rust {version} is ready");
+    println!("  store     {}", config.store.url);
+    println!("  catalog   {}", config.catalog.url);
+    if server.roles.ingest {
+        println!("  OTLP/gRPC http://{}", server.otlp_grpc);
+        println!("  OTLP/HTTP http://{}", server.otlp_http);
+    }
+    println!("  API       http://{}   (SQL: otlp-rust sql \"SELECT * FROM spans LIMIT 10\" --url http://{})", server.http, server.http);
+    println!("  metrics   http://{}/metrics", server.admin);
+    if config.postgres_wire.enabled {
+        let listen = config.postgres_wire.listen;
+        println!("  psql      psql -h {} -p {} -d otlp", listen.ip(), listen.port());
+    }
+    if server.roles.ingest {
+        println!("point an OpenTelemetry SDK here:");
+        println!("  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{} OTEL_EXPORTER_OTLP_PROTOCOL=grpc", server.otlp_grpc);
+        println!("  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", server.otlp_http);
+    }
+}
