@@ -28,13 +28,14 @@ struct Admin {
 }
 
 /// `/api/v1/admin/...`.
-pub(crate) fn routes(
-    lake: Lake,
-    compaction: CompactionOptions,
-    observer: Arc<dyn Observer>,
-    version: &str,
-) -> Router {
-    let admin = Admin { lake, compaction, observer, running: Arc::default(), version: version.into() };
+pub(crate) fn routes(lake: Lake, compaction: CompactionOptions, observer: Arc<dyn Observer>, version: &str) -> Router {
+    let admin = Admin {
+        lake,
+        compaction,
+        observer,
+        running: Arc::default(),
+        version: version.into(),
+    };
     Router::new()
         .route("/api/v1/admin/compact", post(compact))
         .route("/api/v1/admin/status", get(status))
@@ -68,7 +69,10 @@ async fn compact(State(admin): State<Admin>, Query(parameters): Query<BTreeMap<S
             drop(running);
         });
     }
-    json_response(StatusCode::ACCEPTED, &json!({ "status": if started { "started" } else { "already running" } }))
+    json_response(
+        StatusCode::ACCEPTED,
+        &json!({ "status": if started { "started" } else { "already running" } }),
+    )
 }
 
 /// Says that the compaction ended, however it did.
@@ -109,10 +113,10 @@ async fn status(State(admin): State<Admin>) -> Result<Response, ApiError> {
 }
 
 fn dataset(entry: &Backlog, now: i64) -> Value {
-    let age = entry.oldest_created_at.map(|at| now.saturating_sub(at).max(0) as f64 / 1e9);
-    let level = |level: &catalog::LevelSize| {
-        json!({ "level": level.level, "parts": level.parts, "rows": level.rows, "bytes": level.bytes })
-    };
+    let age = entry
+        .oldest_created_at
+        .map(|at| now.saturating_sub(at).max(0) as f64 / 1e9);
+    let level = |level: &catalog::LevelSize| json!({ "level": level.level, "parts": level.parts, "rows": level.rows, "bytes": level.bytes });
     json!({
         "tenant": entry.tenant.as_str(),
         "dataset": entry.dataset.name(),

@@ -49,7 +49,10 @@ pub async fn run_sql(
     out: &mut dyn Write,
 ) -> Result<(), ClientError> {
     let address = format!("{}/api/v1/sql?format={}", url.trim_end_matches('/'), format.name());
-    let unreachable = |error: reqwest::Error| ClientError::Unreachable { url: url.to_owned(), reason: root(&error) };
+    let unreachable = |error: reqwest::Error| ClientError::Unreachable {
+        url: url.to_owned(),
+        reason: root(&error),
+    };
     let request = reqwest::Client::new()
         .post(&address)
         .header(TENANT_HEADER, tenant.as_str())
@@ -59,7 +62,10 @@ pub async fn run_sql(
     let status = response.status();
     if !status.is_success() {
         let body = response.text().await.map_err(unreachable)?;
-        return Err(ClientError::Refused { status: status.as_u16(), message: message_of(status.as_u16(), &body) });
+        return Err(ClientError::Refused {
+            status: status.as_u16(),
+            message: message_of(status.as_u16(), &body),
+        });
     }
     let mut tail = Vec::new();
     loop {
@@ -72,7 +78,12 @@ pub async fn run_sql(
                 }
             }
             Ok(None) => break,
-            Err(error) => return Err(ClientError::Incomplete(format!("the connection broke: {}", root(&error)))),
+            Err(error) => {
+                return Err(ClientError::Incomplete(format!(
+                    "the connection broke: {}",
+                    root(&error)
+                )));
+            }
         }
     }
     if let Err(error) = out.flush() {
@@ -85,7 +96,11 @@ pub async fn run_sql(
 }
 
 fn ended(error: std::io::Error) -> Result<(), ClientError> {
-    if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error.into()) }
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        Ok(())
+    } else {
+        Err(error.into())
+    }
 }
 
 /// The innermost cause: the outer ones only repeat the address.

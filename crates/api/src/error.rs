@@ -84,7 +84,9 @@ impl IntoResponse for ApiError {
         }
         let mut response = json_response(status, &self.body());
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
         }
         response
     }
@@ -92,7 +94,12 @@ impl IntoResponse for ApiError {
 
 /// A JSON body with a line end, so that it looks right in a terminal.
 pub(crate) fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{body}\n"),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -101,13 +108,21 @@ mod tests {
 
     #[test]
     fn maps_kinds_to_codes() {
-        let limit = QueryError::LimitExceeded { what: "memory", key: "query.max_memory", detail: String::new() };
+        let limit = QueryError::LimitExceeded {
+            what: "memory",
+            key: "query.max_memory",
+            detail: String::new(),
+        };
         let cases: [(ApiError, u16, bool); 8] = [
             (ApiError::Invalid("x".into()), 400, false),
             (ApiError::TooLarge { limit: 1 }, 413, false),
             (QueryError::Invalid("x".into()).into(), 400, false),
             (limit.into(), 422, false),
-            (QueryError::Timeout(std::time::Duration::from_secs(1)).into(), 504, false),
+            (
+                QueryError::Timeout(std::time::Duration::from_secs(1)).into(),
+                504,
+                false,
+            ),
             (QueryError::Busy.into(), 429, true),
             (QueryError::Unavailable("x".into()).into(), 503, true),
             (QueryError::Internal("x".into()).into(), 500, false),

@@ -52,7 +52,15 @@ pub struct ApiState {
 
 /// The routes of port 8080.
 pub fn router(state: ApiState) -> Router {
-    let ApiState { query, lake, compaction, observer, telemetry, ready, version } = state;
+    let ApiState {
+        query,
+        lake,
+        compaction,
+        observer,
+        telemetry,
+        ready,
+        version,
+    } = state;
     ops::routes(telemetry.clone(), ready, &version)
         .merge(admin::routes(lake, compaction, observer, &version))
         .merge(sql::routes(query.clone(), telemetry.clone()))
@@ -62,7 +70,10 @@ pub fn router(state: ApiState) -> Router {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let message = format!("{} does not answer to {method}; the header Allow lists what it answers to", uri.path());
+    let message = format!(
+        "{} does not answer to {method}; the header Allow lists what it answers to",
+        uri.path()
+    );
     let body = json!({ "error": { "kind": "method_not_allowed", "message": message } });
     error::json_response(StatusCode::METHOD_NOT_ALLOWED, &body)
 }

@@ -38,13 +38,20 @@ pub(crate) fn routes(telemetry: Telemetry, ready: watch::Receiver<Readiness>, ve
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(async |State(ops): State<Ops>| metrics(&ops.telemetry)))
-        .with_state(Ops { telemetry, ready, version: version.into() })
+        .with_state(Ops {
+            telemetry,
+            ready,
+            version: version.into(),
+        })
 }
 
 /// The routes of port 9090: `/metrics` for scrapers that must not see the API.
 pub fn admin_router(telemetry: Telemetry) -> Router {
     Router::new()
-        .route("/metrics", get(async |State(telemetry): State<Telemetry>| metrics(&telemetry)))
+        .route(
+            "/metrics",
+            get(async |State(telemetry): State<Telemetry>| metrics(&telemetry)),
+        )
         .route("/livez", get(async || "ok\n"))
         .fallback(async || (StatusCode::NOT_FOUND, "metrics of this process are at /metrics\n"))
         .with_state(telemetry)
@@ -56,7 +63,11 @@ fn metrics(telemetry: &Telemetry) -> Response {
 
 /// 200 while it serves, 503 before and after.
 fn code(ready: Readiness) -> StatusCode {
-    if ready == Readiness::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    if ready == Readiness::Ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 const fn name(ready: Readiness) -> &'static str {

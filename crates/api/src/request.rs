@@ -33,5 +33,8 @@ pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 
 /// The value of a header as text; empty when there is none or it is not text.
 pub(crate) fn header_text(headers: &HeaderMap, name: axum::http::HeaderName) -> &str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }

@@ -15,7 +15,12 @@ pub(crate) struct QueryWatch {
 
 impl QueryWatch {
     pub(crate) fn new(telemetry: Telemetry, api: &'static str, started: Instant) -> Self {
-        Self { telemetry, api, started, ended: false }
+        Self {
+            telemetry,
+            api,
+            started,
+            ended: false,
+        }
     }
 
     /// The query ended; later calls change nothing.

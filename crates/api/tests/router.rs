@@ -61,7 +61,13 @@ impl Server {
         let catalog = Catalog::connect(&url, ConnectOptions::default()).await.unwrap();
         catalog.migrate().await.unwrap();
         let sizes = CacheSizes::split(1 << 20, true);
-        let lake = Lake::new(Arc::new(InMemory::new()), catalog, Arc::new(SystemClock), "test".to_owned(), sizes);
+        let lake = Lake::new(
+            Arc::new(InMemory::new()),
+            catalog,
+            Arc::new(SystemClock),
+            "test".to_owned(),
+            sizes,
+        );
         let options = QueryOptions {
             max_memory: 64 << 20,
             timeout: Duration::from_secs(30),
@@ -85,7 +91,11 @@ impl Server {
             ready,
             version: "1.0".to_owned(),
         });
-        Self { router, _directory: directory, _ready: state }
+        Self {
+            router,
+            _directory: directory,
+            _ready: state,
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -101,7 +111,8 @@ impl Server {
 
     async fn sql(&self, format: &str, query: &str) -> Answer {
         let path = format!("/api/v1/sql?format={format}");
-        self.send(Request::post(path).body(Body::from(query.to_owned())).unwrap()).await
+        self.send(Request::post(path).body(Body::from(query.to_owned())).unwrap())
+            .await
     }
 }
 
@@ -113,11 +124,20 @@ async fn sql_in_every_format() {
     assert_eq!(server.sql("ndjson", query).await.text(), format!("{row}\n"));
     let answer = server.sql("json", query).await;
     assert_eq!(answer.headers[header::CONTENT_TYPE], "application/json");
-    assert_eq!(answer.json()["data"], json!([serde_json::from_str::<Value>(row).unwrap()]));
+    assert_eq!(
+        answer.json()["data"],
+        json!([serde_json::from_str::<Value>(row).unwrap()])
+    );
     assert_eq!(answer.json()["columns"][0], json!({ "name": "n", "type": "Int64" }));
-    assert_eq!(server.sql("csv", query).await.text(), "n,s,d,t\n1,a,NaN,2026-01-02T03:04:05.000000000Z\n");
+    assert_eq!(
+        server.sql("csv", query).await.text(),
+        "n,s,d,t\n1,a,NaN,2026-01-02T03:04:05.000000000Z\n"
+    );
     assert!(server.sql("table", query).await.text().contains("| 1 | a | NaN |"));
-    assert_eq!(server.sql("arrow", query).await.headers[header::CONTENT_TYPE], "application/vnd.apache.arrow.stream");
+    assert_eq!(
+        server.sql("arrow", query).await.headers[header::CONTENT_TYPE],
+        "application/vnd.apache.arrow.stream"
+    );
 }
 
 #[tokio::test]
@@ -140,13 +160,27 @@ async fn sql_however_it_is_sent() {
 #[tokio::test]
 async fn sql_that_is_refused() {
     let server = Server::start().await;
-    for query in ["", "  ", "SELEC 1", "SELECT nonsense FROM spans", "DROP TABLE spans", "SELECT 1; SELECT 2"] {
+    for query in [
+        "",
+        "  ",
+        "SELEC 1",
+        "SELECT nonsense FROM spans",
+        "DROP TABLE spans",
+        "SELECT 1; SELECT 2",
+    ] {
         let answer = server.sql("ndjson", query).await;
-        assert_eq!((answer.status, answer.kind()), (400, "invalid".into()), "{query}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.kind()),
+            (400, "invalid".into()),
+            "{query}: {}",
+            answer.text()
+        );
     }
     assert_eq!(server.sql("xml", "SELECT 1").await.status, 400);
     assert_eq!(server.sql("json", &" ".repeat((1 << 20) + 1)).await.status, 413);
-    let request = Request::post("/api/v1/sql").header("X-Scope-OrgID", "a/b").body(Body::from("SELECT 1"));
+    let request = Request::post("/api/v1/sql")
+        .header("X-Scope-OrgID", "a/b")
+        .body(Body::from("SELECT 1"));
     assert_eq!(server.send(request.unwrap()).await.kind(), "invalid");
 }
 
@@ -160,7 +194,11 @@ async fn metrics_count_queries() {
         let counted = |line: &&str| {
             line.contains("api=\"sql\"") && line.contains(&format!("status=\"{status}\"")) && line.ends_with(" 1")
         };
-        assert!(metrics.text().lines().any(|line| counted(&line)), "{status}: {}", metrics.text());
+        assert!(
+            metrics.text().lines().any(|line| counted(&line)),
+            "{status}: {}",
+            metrics.text()
+        );
     }
 }
 
@@ -171,7 +209,11 @@ async fn traces_that_are_not_there() {
         let missing = server.get(&format!("/tempo/api/{version}traces/1")).await;
         assert_eq!((missing.status, missing.text()), (404, "trace not found\n"));
         for bad in ["xyz", "%20", "1?start=x", "1?start=2&end=1", &"0".repeat(33)] {
-            assert_eq!(server.get(&format!("/tempo/api/{version}traces/{bad}")).await.status, 400, "{bad}");
+            assert_eq!(
+                server.get(&format!("/tempo/api/{version}traces/{bad}")).await.status,
+                400,
+                "{bad}"
+            );
         }
     }
     assert_eq!(server.get("/tempo/api/echo").await.text(), "echo");
@@ -184,10 +226,15 @@ async fn administration_of_nothing() {
     let expected = json!({ "version": "1.0", "datasets": [], "gc_pending": { "objects": 0, "bytes": 0 } });
     assert_eq!(status.json(), expected);
     let compact = |query: &str| {
-        Request::post(format!("/api/v1/admin/compact{query}")).body(Body::empty()).unwrap()
+        Request::post(format!("/api/v1/admin/compact{query}"))
+            .body(Body::empty())
+            .unwrap()
     };
     let done = server.send(compact("?wait=true")).await;
-    assert_eq!((done.status, &done.json()["runs"], &done.json()["rows"]), (200, &json!(0), &json!(0)));
+    assert_eq!(
+        (done.status, &done.json()["runs"], &done.json()["rows"]),
+        (200, &json!(0), &json!(0))
+    );
     assert_eq!(server.send(compact("")).await.status, 202);
     assert_eq!(server.send(compact("?wait=maybe")).await.status, 400);
 }
@@ -201,5 +248,8 @@ async fn wrong_paths_and_methods_say_what_is_right() {
     let wrong = server.get("/api/v1/admin/compact").await;
     assert_eq!((wrong.status, wrong.kind()), (405, "method_not_allowed".into()));
     assert_eq!(wrong.headers[header::ALLOW], "POST");
-    assert_eq!(server.get("/health").await.json(), json!({ "status": "ok", "version": "1.0" }));
+    assert_eq!(
+        server.get("/health").await.json(),
+        json!({ "status": "ok", "version": "1.0" })
+    );
 }

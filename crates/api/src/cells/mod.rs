@@ -49,7 +49,10 @@ impl Column {
     /// of the year 300,000.
     pub(crate) fn new(array: &ArrayRef) -> Result<Self, ArrowError> {
         let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        Ok(Self { nulls, cell: cell(array)? })
+        Ok(Self {
+            nulls,
+            cell: cell(array)?,
+        })
     }
 
     /// Whether the value is null. `row` is below the array's length, here and below.
@@ -103,9 +106,10 @@ fn cell(array: &ArrayRef) -> Result<Box<dyn Cell>, ArrowError> {
         DataType::FixedSizeList(_, _) => Box::new(List::fixed(array.as_fixed_size_list())?),
         DataType::Struct(_) => Box::new(Struct::new(array.as_struct())?),
         DataType::Map(_, _) => Box::new(Map::new(array.as_map())?),
-        DataType::Decimal32(_, _) | DataType::Decimal64(_, _) | DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => {
-            Box::new(Formatted::number(array)?)
-        }
+        DataType::Decimal32(_, _)
+        | DataType::Decimal64(_, _)
+        | DataType::Decimal128(_, _)
+        | DataType::Decimal256(_, _) => Box::new(Formatted::number(array)?),
         _ => Box::new(Formatted::text(array)?),
     })
 }

@@ -20,8 +20,15 @@ impl Dictionary {
         let dictionary = array.as_any_dictionary();
         let values = dictionary.values();
         // Without values every row is null, and there is nothing to look up.
-        let keys = if values.is_empty() { Vec::new() } else { dictionary.normalized_keys() };
-        Ok(Self { keys, values: Column::new(values)? })
+        let keys = if values.is_empty() {
+            Vec::new()
+        } else {
+            dictionary.normalized_keys()
+        };
+        Ok(Self {
+            keys,
+            values: Column::new(values)?,
+        })
     }
 }
 
@@ -46,18 +53,27 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn new<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> Result<Self, ArrowError> {
-        Ok(Self { ranges: ranges(list.value_offsets()), values: Column::new(list.values())? })
+        Ok(Self {
+            ranges: ranges(list.value_offsets()),
+            values: Column::new(list.values())?,
+        })
     }
 
     pub(super) fn fixed(list: &FixedSizeListArray) -> Result<Self, ArrowError> {
         let length = usize::try_from(list.value_length()).unwrap_or(0);
         let ranges = (0..list.len()).map(|row| row * length..(row + 1) * length).collect();
-        Ok(Self { ranges, values: Column::new(list.values())? })
+        Ok(Self {
+            ranges,
+            values: Column::new(list.values())?,
+        })
     }
 }
 
 fn ranges<O: OffsetSizeTrait>(offsets: &[O]) -> Vec<Range<usize>> {
-    offsets.windows(2).map(|pair| pair[0].as_usize()..pair[1].as_usize()).collect()
+    offsets
+        .windows(2)
+        .map(|pair| pair[0].as_usize()..pair[1].as_usize())
+        .collect()
 }
 
 impl Cell for List {
@@ -82,7 +98,9 @@ impl Struct {
     pub(super) fn new(array: &StructArray) -> Result<Self, ArrowError> {
         let members = array.fields().iter().zip(array.columns());
         let members = members.map(|(field, column)| Ok((member(field.name()), Column::new(column)?)));
-        Ok(Self { members: members.collect::<Result<_, ArrowError>>()? })
+        Ok(Self {
+            members: members.collect::<Result<_, ArrowError>>()?,
+        })
     }
 }
 
@@ -118,7 +136,11 @@ pub(super) struct Map {
 impl Map {
     pub(super) fn new(map: &MapArray) -> Result<Self, ArrowError> {
         let (keys, values) = (Column::new(map.keys())?, Column::new(map.values())?);
-        Ok(Self { ranges: ranges(map.value_offsets()), keys, values })
+        Ok(Self {
+            ranges: ranges(map.value_offsets()),
+            keys,
+            values,
+        })
     }
 }
 

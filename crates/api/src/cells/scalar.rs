@@ -135,12 +135,18 @@ pub(super) struct Formatted {
 impl Formatted {
     /// Values whose text is a JSON number.
     pub(super) fn number(array: &ArrayRef) -> Result<Self, ArrowError> {
-        Ok(Self { values: format(array)?, quoted: false })
+        Ok(Self {
+            values: format(array)?,
+            quoted: false,
+        })
     }
 
     /// Values whose text is a JSON string.
     pub(super) fn text(array: &ArrayRef) -> Result<Self, ArrowError> {
-        Ok(Self { values: format(array)?, quoted: true })
+        Ok(Self {
+            values: format(array)?,
+            quoted: true,
+        })
     }
 }
 
@@ -148,7 +154,13 @@ fn format(array: &ArrayRef) -> Result<StringArray, ArrowError> {
     let options = FormatOptions::new();
     let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
     (0..array.len())
-        .map(|row| if array.is_null(row) { Ok(None) } else { formatter.value(row).try_to_string().map(Some) })
+        .map(|row| {
+            if array.is_null(row) {
+                Ok(None)
+            } else {
+                formatter.value(row).try_to_string().map(Some)
+            }
+        })
         .collect()
 }
 

@@ -11,7 +11,10 @@ pub(crate) fn rfc3339(seconds: i64, nanos: i64, out: &mut Vec<u8>) {
     let second = seconds.rem_euclid(SECONDS_PER_DAY);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     // Writing to a vector does not fail.
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z");
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z"
+    );
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
@@ -24,7 +27,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i128::from(month <= 2);
     // i64 seconds are fewer than 10^12 years: everything fits.
     (year as i64, month as i64, day as i64)
@@ -34,7 +41,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
 mod tests {
     fn text(nanos: i64) -> String {
         let mut out = Vec::new();
-        super::rfc3339(nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000), &mut out);
+        super::rfc3339(
+            nanos.div_euclid(1_000_000_000),
+            nanos.rem_euclid(1_000_000_000),
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 

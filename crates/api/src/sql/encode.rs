@@ -36,7 +36,10 @@ pub(super) fn encoder(
                 .map(|(field, name)| json!({ "name": name, "type": field.data_type().to_string() }))
                 .collect::<Vec<_>>();
             out.extend_from_slice(format!("{{\"columns\":{},\"data\":[", json!(columns)).as_bytes());
-            Some(Box::new(Json { objects: Objects::new(schema), some: false }))
+            Some(Box::new(Json {
+                objects: Objects::new(schema),
+                some: false,
+            }))
         }
         Format::Ndjson => Some(Box::new(Ndjson(Objects::new(schema)))),
         Format::Csv => {
@@ -81,7 +84,9 @@ impl Objects {
             member.push(b':');
             member
         });
-        Self { members: members.collect() }
+        Self {
+            members: members.collect(),
+        }
     }
 
     fn row(&self, columns: &[Column], row: usize, out: &mut Vec<u8>) {
@@ -89,7 +94,11 @@ impl Objects {
             out.extend_from_slice(member);
             column.json(row, out);
         }
-        out.extend_from_slice(if self.members.is_empty() { b"{}".as_slice() } else { b"}" });
+        out.extend_from_slice(if self.members.is_empty() {
+            b"{}".as_slice()
+        } else {
+            b"}"
+        });
     }
 }
 
@@ -159,7 +168,10 @@ impl Encoder for Csv {
                 column.text(row, text);
             }
             let fields = texts.iter().zip(&columns);
-            csv_line(fields.map(|(text, column)| (!column.is_null(row)).then_some(text.as_slice())), out);
+            csv_line(
+                fields.map(|(text, column)| (!column.is_null(row)).then_some(text.as_slice())),
+                out,
+            );
         }
         Ok(())
     }

@@ -39,7 +39,9 @@ struct Sql {
 }
 
 pub(crate) fn routes(query: QueryEngine, telemetry: Telemetry) -> Router {
-    Router::new().route("/api/v1/sql", post(sql).get(sql)).with_state(Sql { query, telemetry })
+    Router::new()
+        .route("/api/v1/sql", post(sql).get(sql))
+        .with_state(Sql { query, telemetry })
 }
 
 async fn sql(State(state): State<Sql>, parameters: Query<BTreeMap<String, String>>, request: Request) -> Response {
@@ -71,14 +73,21 @@ async fn run(
     }
     let result = query.sql(&tenant, &text).await?;
     let rows = result.stream.map(|batch| batch.map_err(stream_error));
-    Ok(stream::Answer { format, schema: result.schema, rows: rows.boxed() })
+    Ok(stream::Answer {
+        format,
+        schema: result.schema,
+        rows: rows.boxed(),
+    })
 }
 
 fn format_of(parameters: &BTreeMap<String, String>, headers: &HeaderMap) -> Result<Format, ApiError> {
     match parameters.get("format") {
         None => Ok(Format::from_accept(header_text(headers, header::ACCEPT))),
         Some(name) => Format::from_name(name).ok_or_else(|| {
-            ApiError::Invalid(format!("format {name:?} is not known; use one of {}", Format::NAMES.join(", ")))
+            ApiError::Invalid(format!(
+                "format {name:?} is not known; use one of {}",
+                Format::NAMES.join(", ")
+            ))
         }),
     }
 }
@@ -90,10 +99,16 @@ fn query_text(headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {
     struct Body {
         query: String,
     }
-    let kind = header_text(headers, header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    let kind = header_text(headers, header::CONTENT_TYPE)
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     if kind.eq_ignore_ascii_case("application/json") {
         let body = serde_json::from_slice::<Body>(body).map_err(|error| {
-            ApiError::Invalid(format!("the body is not JSON of the form {{\"query\": \"...\"}}: {error}"))
+            ApiError::Invalid(format!(
+                "the body is not JSON of the form {{\"query\": \"...\"}}: {error}"
+            ))
         })?;
         return Ok(body.query);
     }

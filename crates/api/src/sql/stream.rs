@@ -54,7 +54,10 @@ pub(super) async fn respond(answer: Answer, mut watch: QueryWatch) -> Response {
 
 fn headers(format: Format) -> [(header::HeaderName, &'static str); 2] {
     // What was true of the newest data is not true a moment later.
-    [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store")]
+    [
+        (header::CONTENT_TYPE, format.content_type()),
+        (header::CACHE_CONTROL, "no-store"),
+    ]
 }
 
 async fn table(mut answer: Answer) -> Result<Vec<u8>, ApiError> {
@@ -69,7 +72,9 @@ async fn table(mut answer: Answer) -> Result<Vec<u8>, ApiError> {
 
 fn not_written(error: ArrowError) -> ApiError {
     // A value that cannot be shown in this format: the query can cast it.
-    ApiError::Invalid(format!("a value cannot be written in this format ({error}); cast its column to text"))
+    ApiError::Invalid(format!(
+        "a value cannot be written in this format ({error}); cast its column to text"
+    ))
 }
 
 /// A body under way.
@@ -84,13 +89,22 @@ struct Running {
 
 /// Waits for the first rows.
 async fn start(answer: Answer) -> Result<Running, ApiError> {
-    let Answer { format, schema, mut rows } = answer;
+    let Answer {
+        format,
+        schema,
+        mut rows,
+    } = answer;
     let mut out = Vec::new();
     let encoder = encoder(format, &schema, &mut out)
         .map_err(not_written)?
         .ok_or_else(|| ApiError::Internal(format!("format {} does not stream", format.name())))?;
     let batch = rows.next().await.transpose()?;
-    let mut body = Running { encoder, rows, out, batch };
+    let mut body = Running {
+        encoder,
+        rows,
+        out,
+        batch,
+    };
     // An error of the first rows still has a status code.
     body.encode().map_err(not_written)?;
     Ok(body)

@@ -22,9 +22,23 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(schema: &SchemaRef) -> Self {
-        let heads = schema.fields().iter().map(|field| one_line(field.name().as_bytes())).collect();
-        let right = schema.fields().iter().map(|field| field.data_type().is_numeric()).collect();
-        Self { heads, right, rows: Vec::new(), bytes: 0, truncated: false }
+        let heads = schema
+            .fields()
+            .iter()
+            .map(|field| one_line(field.name().as_bytes()))
+            .collect();
+        let right = schema
+            .fields()
+            .iter()
+            .map(|field| field.data_type().is_numeric())
+            .collect();
+        Self {
+            heads,
+            right,
+            rows: Vec::new(),
+            bytes: 0,
+            truncated: false,
+        }
     }
 
     /// Takes rows; false when it has enough.
@@ -58,7 +72,11 @@ impl Table {
             }
         }
         let mut out = String::new();
-        let rule = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect::<String>() + "+\n";
+        let rule = widths
+            .iter()
+            .map(|width| format!("+{}", "-".repeat(width + 2)))
+            .collect::<String>()
+            + "+\n";
         if !widths.is_empty() {
             out.push_str(&rule);
             line(&mut out, &self.heads, &widths, &vec![false; widths.len()]);
@@ -74,7 +92,9 @@ impl Table {
         out.push_str(&match (rows, self.truncated) {
             (1, false) => "(1 row)\n".to_owned(),
             (_, false) => format!("({rows} rows)\n"),
-            (_, true) => format!("(the first {rows} rows; there are more: add a LIMIT, or use the format ndjson or csv)\n"),
+            (_, true) => {
+                format!("(the first {rows} rows; there are more: add a LIMIT, or use the format ndjson or csv)\n")
+            }
         });
         out.into_bytes()
     }
@@ -103,7 +123,13 @@ fn one_line(text: &[u8]) -> String {
         return text.into_owned();
     }
     text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
         .collect()
 }
 

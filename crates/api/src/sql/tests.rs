@@ -12,7 +12,10 @@ fn reads_queries() {
         assert_eq!(query_text(&with_kind(kind), b"SELECT 1").unwrap(), "SELECT 1");
     }
     let json = with_kind("Application/JSON; charset=utf-8");
-    assert_eq!(query_text(&json, br#"{"query": "SELECT 1", "more": 2}"#).unwrap(), "SELECT 1");
+    assert_eq!(
+        query_text(&json, br#"{"query": "SELECT 1", "more": 2}"#).unwrap(),
+        "SELECT 1"
+    );
     assert!(query_text(&json, b"SELECT 1").is_err());
     assert!(query_text(&HeaderMap::new(), b"\xff").is_err());
 }

@@ -256,7 +256,11 @@ impl Json {
         } else if value.is_nan() {
             self.out.extend_from_slice(b"\"NaN\"");
         } else {
-            self.out.extend_from_slice(if value > 0.0 { b"\"Infinity\"".as_slice() } else { b"\"-Infinity\"" });
+            self.out.extend_from_slice(if value > 0.0 {
+                b"\"Infinity\"".as_slice()
+            } else {
+                b"\"-Infinity\""
+            });
         }
     }
 }

@@ -47,11 +47,21 @@ pub(crate) fn routes(query: QueryEngine, telemetry: Telemetry) -> Router {
 
 type Parameters = Query<BTreeMap<String, String>>;
 
-async fn trace_v1(State(tempo): State<Tempo>, Path(id): Path<String>, parameters: Parameters, headers: HeaderMap) -> Response {
+async fn trace_v1(
+    State(tempo): State<Tempo>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Response {
     tempo.answer(Version::V1, &id, &parameters.0, &headers).await
 }
 
-async fn trace_v2(State(tempo): State<Tempo>, Path(id): Path<String>, parameters: Parameters, headers: HeaderMap) -> Response {
+async fn trace_v2(
+    State(tempo): State<Tempo>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Response {
     tempo.answer(Version::V2, &id, &parameters.0, &headers).await
 }
 
@@ -110,7 +120,11 @@ fn respond(version: Version, protobuf: bool, found: Option<Trace>) -> Response {
         (Version::V2, false) => ("application/json", json::trace_by_id_response(&trace)),
     };
     let mut response = ([(header::CONTENT_TYPE, kind)], body).into_response();
-    if let Some(reason) = trace.partial.as_deref().and_then(|reason| HeaderValue::from_str(reason).ok()) {
+    if let Some(reason) = trace
+        .partial
+        .as_deref()
+        .and_then(|reason| HeaderValue::from_str(reason).ok())
+    {
         response.headers_mut().insert(PARTIAL_HEADER, reason);
     }
     response
@@ -119,12 +133,18 @@ fn respond(version: Version, protobuf: bool, found: Option<Trace>) -> Response {
 /// A trace id of 1 to 32 hexadecimal digits; missing digits are zeros on the left.
 fn parse_trace_id(text: &str) -> Result<TraceId, String> {
     if text.is_empty() || text.len() > 32 {
-        return Err(format!("a trace id has 1 to 32 hexadecimal digits, not {}", text.chars().count()));
+        return Err(format!(
+            "a trace id has 1 to 32 hexadecimal digits, not {}",
+            text.chars().count()
+        ));
     }
     let mut id = 0u128;
     for (i, c) in text.chars().enumerate() {
         let digit = c.to_digit(16).ok_or_else(|| {
-            format!("a trace id has hexadecimal digits only: found {c:?} at position {}", i + 1)
+            format!(
+                "a trace id has hexadecimal digits only: found {c:?} at position {}",
+                i + 1
+            )
         })?;
         id = id << 4 | u128::from(digit);
     }
@@ -146,7 +166,10 @@ fn parse_range(parameters: &BTreeMap<String, String>) -> Result<Option<(i64, i64
         (0, 0) => Ok(None),
         (start, 0) => Ok(Some((start.saturating_mul(SECOND), i64::MAX))),
         (start, end) if end < start => Err(format!("start={start} is after end={end}")),
-        (start, end) => Ok(Some((start.saturating_mul(SECOND), end.saturating_mul(SECOND).saturating_add(SECOND - 1)))),
+        (start, end) => Ok(Some((
+            start.saturating_mul(SECOND),
+            end.saturating_mul(SECOND).saturating_add(SECOND - 1),
+        ))),
     }
 }
 

@@ -25,17 +25,48 @@ fn example(partial: Option<&str>) -> Trace {
             KeyValue::new("list", AnyValue::Array(vec!["a".into(), AnyValue::Empty])),
             KeyValue::new("map", AnyValue::KvList(vec![KeyValue::new("k", "v")])),
         ],
-        events: vec![Event { time_unix_nano: 5, name: "e".into(), ..Default::default() }],
-        links: vec![Link { trace_id: [4; 16], span_id: [5; 8], ..Default::default() }],
-        status: Status { message: "broken".into(), code: Outcome::ERROR },
+        events: vec![Event {
+            time_unix_nano: 5,
+            name: "e".into(),
+            ..Default::default()
+        }],
+        links: vec![Link {
+            trace_id: [4; 16],
+            span_id: [5; 8],
+            ..Default::default()
+        }],
+        status: Status {
+            message: "broken".into(),
+            code: Outcome::ERROR,
+        },
         ..Default::default()
     };
-    let scope = Scope { name: "lib".into(), ..Default::default() };
-    let resource = Resource { attributes: vec![KeyValue::new("service.name", "shop")], ..Default::default() };
-    let spans = vec![span, Span { kind: SpanKind(9), ..Default::default() }];
-    let scope_spans = vec![ScopeSpans { scope, spans, ..Default::default() }];
+    let scope = Scope {
+        name: "lib".into(),
+        ..Default::default()
+    };
+    let resource = Resource {
+        attributes: vec![KeyValue::new("service.name", "shop")],
+        ..Default::default()
+    };
+    let spans = vec![
+        span,
+        Span {
+            kind: SpanKind(9),
+            ..Default::default()
+        },
+    ];
+    let scope_spans = vec![ScopeSpans {
+        scope,
+        spans,
+        ..Default::default()
+    }];
     Trace {
-        resource_spans: vec![ResourceSpans { resource, scope_spans, ..Default::default() }],
+        resource_spans: vec![ResourceSpans {
+            resource,
+            scope_spans,
+            ..Default::default()
+        }],
         partial: partial.map(str::to_owned),
     }
 }
@@ -63,10 +94,15 @@ fn golden_json() {
     let v1 = String::from_utf8(json::trace(&trace.resource_spans)).unwrap();
     assert_eq!(v1, format!("{{\"batches\":{RESOURCE_SPANS}}}"));
     let v2 = String::from_utf8(json::trace_by_id_response(&trace)).unwrap();
-    let expected = format!("{{\"trace\":{{\"resourceSpans\":{RESOURCE_SPANS}}},\"metrics\":{{}},\"status\":\"COMPLETE\"}}");
+    let expected =
+        format!("{{\"trace\":{{\"resourceSpans\":{RESOURCE_SPANS}}},\"metrics\":{{}},\"status\":\"COMPLETE\"}}");
     assert_eq!(v2, expected);
-    let partial: serde_json::Value = serde_json::from_slice(&json::trace_by_id_response(&example(Some("too large")))).unwrap();
-    assert_eq!((&partial["status"], &partial["message"]), (&"PARTIAL".into(), &"too large".into()));
+    let partial: serde_json::Value =
+        serde_json::from_slice(&json::trace_by_id_response(&example(Some("too large")))).unwrap();
+    assert_eq!(
+        (&partial["status"], &partial["message"]),
+        (&"PARTIAL".into(), &"too large".into())
+    );
 }
 
 #[test]
@@ -96,7 +132,10 @@ async fn answers_by_version_and_accept() {
         assert_eq!(response.headers()[PARTIAL_HEADER], "why");
         let missing = respond(version, protobuf, None);
         assert_eq!(missing.status(), StatusCode::NOT_FOUND);
-        assert_eq!(missing.into_body().collect().await.unwrap().to_bytes(), "trace not found\n");
+        assert_eq!(
+            missing.into_body().collect().await.unwrap().to_bytes(),
+            "trace not found\n"
+        );
     }
 }
 
@@ -109,7 +148,10 @@ fn parses_ids() {
         ("ABCDEF", 0xab_cdef),
         ("00000000000000000000000000000001", 1),
         ("ffffffffffffffffffffffffffffffff", u128::MAX),
-        ("463ac35c9f6413ad48485a3953bb6124", 0x463a_c35c_9f64_13ad_4848_5a39_53bb_6124),
+        (
+            "463ac35c9f6413ad48485a3953bb6124",
+            0x463a_c35c_9f64_13ad_4848_5a39_53bb_6124,
+        ),
     ] {
         assert_eq!(parse_trace_id(text), Ok(expected.to_be_bytes()), "{text}");
     }
@@ -120,15 +162,21 @@ fn parses_ids() {
 
 #[test]
 fn parses_ranges() {
-    let range = |pairs: &[(&str, &str)]| {
-        parse_range(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
-    };
+    let range =
+        |pairs: &[(&str, &str)]| parse_range(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
     assert_eq!(range(&[]), Ok(None));
     assert_eq!(range(&[("start", "0"), ("end", "0")]), Ok(None));
-    assert_eq!(range(&[("start", "1"), ("end", "2")]), Ok(Some((1_000_000_000, 2_999_999_999))));
+    assert_eq!(
+        range(&[("start", "1"), ("end", "2")]),
+        Ok(Some((1_000_000_000, 2_999_999_999)))
+    );
     assert_eq!(range(&[("start", "1")]), Ok(Some((1_000_000_000, i64::MAX))));
     assert_eq!(range(&[("end", "9223372036854775807")]), Ok(Some((0, i64::MAX))));
-    for bad in [[("start", "x"), ("end", "1")], [("start", "-1"), ("end", "1")], [("start", "2"), ("end", "1")]] {
+    for bad in [
+        [("start", "x"), ("end", "1")],
+        [("start", "-1"), ("end", "1")],
+        [("start", "2"), ("end", "1")],
+    ] {
         assert!(range(&bad).is_err(), "{bad:?}");
     }
 }

@@ -20,7 +20,11 @@ fn batch(rows: &[([u8; 2], Option<&str>, Option<i64>)]) -> RecordBatch {
     let ids = FixedSizeBinaryArray::try_from_iter(rows.iter().map(|row| row.0)).unwrap();
     let names = rows.iter().map(|row| row.1).collect::<StringArray>();
     let numbers = rows.iter().map(|row| row.2).collect::<Int64Array>();
-    RecordBatch::try_new(schema(), vec![Arc::new(ids) as ArrayRef, Arc::new(names), Arc::new(numbers)]).unwrap()
+    RecordBatch::try_new(
+        schema(),
+        vec![Arc::new(ids) as ArrayRef, Arc::new(names), Arc::new(numbers)],
+    )
+    .unwrap()
 }
 
 fn two_batches() -> Vec<Result<RecordBatch, QueryError>> {
@@ -41,7 +45,11 @@ struct Answered {
 async fn answer(format: Format, rows: Vec<Result<RecordBatch, QueryError>>) -> Answered {
     let telemetry = Telemetry::new("test", "0");
     let watch = QueryWatch::new(telemetry.clone(), "sql", std::time::Instant::now());
-    let answer = Answer { format, schema: schema(), rows: stream::iter(rows).boxed() };
+    let answer = Answer {
+        format,
+        schema: schema(),
+        rows: stream::iter(rows).boxed(),
+    };
     let response = respond(answer, watch).await;
     let status = response.status().as_u16();
     let mut chunks = response.into_body().into_data_stream();
@@ -52,7 +60,12 @@ async fn answer(format: Format, rows: Vec<Result<RecordBatch, QueryError>>) -> A
             Err(_) => whole = false,
         }
     }
-    Answered { status, body, whole, metrics: telemetry.render() }
+    Answered {
+        status,
+        body,
+        whole,
+        metrics: telemetry.render(),
+    }
 }
 
 async fn text(format: Format, rows: Vec<Result<RecordBatch, QueryError>>) -> String {
@@ -116,7 +129,10 @@ async fn golden_table() {
 #[tokio::test]
 async fn arrow_reads_back() {
     let answered = answer(Format::Arrow, two_batches()).await;
-    let batches = StreamReader::try_new(answered.body.as_slice(), None).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    let batches = StreamReader::try_new(answered.body.as_slice(), None)
+        .unwrap()
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap();
     let sent = two_batches().into_iter().map(Result::unwrap).collect::<Vec<_>>();
     assert_eq!(batches, sent);
 }
@@ -127,27 +143,49 @@ async fn nothing_found_is_a_whole_answer() {
     assert_eq!(text(Format::Ndjson, vec![]).await, "");
     assert_eq!(text(Format::Csv, vec![]).await, "id,name,n\n");
     assert!(text(Format::Table, vec![]).await.ends_with("(0 rows)\n"));
-    assert_eq!(StreamReader::try_new(answer(Format::Arrow, vec![]).await.body.as_slice(), None).unwrap().count(), 0);
+    assert_eq!(
+        StreamReader::try_new(answer(Format::Arrow, vec![]).await.body.as_slice(), None)
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[tokio::test]
 async fn large_batches_are_written_in_pieces() {
     let rows = (0..5000).map(|n| ([0, 0], None, Some(n))).collect::<Vec<_>>();
     let body = text(Format::Ndjson, vec![Ok(batch(&rows))]).await;
-    let numbers = body.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_i64());
+    let numbers = body
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_i64());
     assert!(numbers.eq((0..5000).map(Some)));
-    let table = text(Format::Table, vec![Ok(batch(&rows)), Ok(batch(&rows)), Ok(batch(&rows))]).await;
-    assert!(table.contains("the first 10000 rows; there are more"), "{}", &table[table.len() - 200..]);
+    let table = text(
+        Format::Table,
+        vec![Ok(batch(&rows)), Ok(batch(&rows)), Ok(batch(&rows))],
+    )
+    .await;
+    assert!(
+        table.contains("the first 10000 rows; there are more"),
+        "{}",
+        &table[table.len() - 200..]
+    );
 }
 
 fn failing() -> Vec<Result<RecordBatch, QueryError>> {
-    vec![Ok(batch(&[([0, 1], Some("a"), Some(1))])), Err(QueryError::Invalid("bad\ncast".into()))]
+    vec![
+        Ok(batch(&[([0, 1], Some("a"), Some(1))])),
+        Err(QueryError::Invalid("bad\ncast".into())),
+    ]
 }
 
 #[tokio::test]
 async fn an_error_at_once_has_a_status_code() {
     for name in Format::NAMES {
-        let answered = answer(Format::from_name(name).unwrap(), vec![Err(QueryError::Invalid("bad".into()))]).await;
+        let answered = answer(
+            Format::from_name(name).unwrap(),
+            vec![Err(QueryError::Invalid("bad".into()))],
+        )
+        .await;
         assert_eq!(answered.status, 400, "{name}");
         let body: serde_json::Value = serde_json::from_slice(&answered.body).unwrap();
         assert_eq!(body["error"]["kind"], "invalid");
@@ -164,7 +202,11 @@ async fn a_late_error_is_told_in_the_body() {
     let json = text(Format::Json, failing()).await;
     assert!(json.ends_with(&format!("],\"error\":{error}}}\n")), "{json}");
     assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
-    assert!(text(Format::Ndjson, failing()).await.ends_with(&format!("\n{{\"error\":{error}}}\n")));
+    assert!(
+        text(Format::Ndjson, failing())
+            .await
+            .ends_with(&format!("\n{{\"error\":{error}}}\n"))
+    );
     assert!(text(Format::Csv, failing()).await.ends_with("\n# error: bad cast\n"));
     assert!(!answer(Format::Arrow, failing()).await.whole);
 }
@@ -185,7 +227,11 @@ async fn a_client_that_leaves_cancels_the_query() {
     });
     let telemetry = Telemetry::new("test", "0");
     let watch = QueryWatch::new(telemetry.clone(), "sql", std::time::Instant::now());
-    let answer = Answer { format: Format::Ndjson, schema: schema(), rows: rows.boxed() };
+    let answer = Answer {
+        format: Format::Ndjson,
+        schema: schema(),
+        rows: rows.boxed(),
+    };
     let mut body = respond(answer, watch).await.into_body();
     assert!(body.frame().await.unwrap().is_ok());
     drop(body);
