@@ -67,8 +67,10 @@ impl Server {
             Arc::new(SystemClock),
             "test".to_owned(),
             sizes,
+            Telemetry::new("test", "0"),
         );
         let options = QueryOptions {
+            max_rows: None,
             max_memory: 64 << 20,
             timeout: Duration::from_secs(30),
             max_scan_bytes: 1 << 30,

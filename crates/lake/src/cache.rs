@@ -55,4 +55,13 @@ impl Caches {
             }),
         }
     }
+
+    /// Bytes held, by cache.
+    pub(crate) fn sizes(&self) -> [(&'static str, u64); 3] {
+        [
+            ("slices", self.slices.weighted_size()),
+            ("footers", self.footers.weighted_size()),
+            ("ranges", self.ranges.as_ref().map_or(0, Cache::weighted_size)),
+        ]
+    }
 }

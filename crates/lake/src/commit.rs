@@ -91,8 +91,10 @@ impl Lake {
                 requests: live.iter().map(|&i| commit.requests[i].key.clone()).collect(),
                 columns: commit.columns.clone(),
             };
-            let outcome = self.inner.catalog.commit_segment(&segment, now).await?;
+            let outcome = self.inner.catalog.commit_segment(&segment, now).await;
             phases[2] += started.elapsed();
+            self.inner.telemetry.catalog_operation("commit_segment", started.elapsed());
+            let outcome = outcome?;
             match outcome {
                 CommitOutcome::Committed { slice_ids, .. } => {
                     let mut count = 0;

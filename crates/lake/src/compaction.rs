@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schema::{Dataset, TenantId, UnixNanos, columns};
 
 use crate::part::{self, Merged, WrittenPart};
@@ -66,6 +67,9 @@ const MERGE_FAN_IN: usize = 8;
 
 /// Parts per day beyond this share one part: rows with invented times must not make a part each.
 const MAX_DAYS: usize = 64;
+
+/// Parts up to this size are read whole in one request.
+const SMALL_PART_BYTES: i64 = 4 << 20;
 
 /// The highest level a part can reach.
 const MAX_LEVEL: i32 = 20;
@@ -159,7 +163,10 @@ impl Lake {
             add,
         };
         let now = self.inner.clock.now();
-        self.inner.catalog.replace(&change, lease, now, options.grace).await?;
+        let replacing = Instant::now();
+        let replaced = self.inner.catalog.replace(&change, lease, now, options.grace).await;
+        self.inner.telemetry.catalog_operation("replace", replacing.elapsed());
+        replaced?;
         for slice in slices {
             self.inner.cache.slices.invalidate(&slice.id);
         }
@@ -201,7 +208,17 @@ impl Lake {
     }
 
     /// All rows of a part.
+    ///
+    /// # Errors
+    /// [`LakeError`] if the store fails or the part is damaged.
     pub async fn part_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
+        if part.bytes <= SMALL_PART_BYTES {
+            // One request instead of one for the footer and one per row group.
+            let file = PartFile::from(part);
+            let bytes = self.range(&file.path, 0..file.bytes).await?;
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(part::ROW_GROUP_ROWS);
+            return Ok(reader.build()?.collect::<Result<_, _>>()?);
+        }
         let reader = self.part_reader(PartFile::from(part));
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
         Ok(builder.with_batch_size(part::ROW_GROUP_ROWS).build()?.try_collect().await?)

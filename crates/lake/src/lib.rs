@@ -17,9 +17,11 @@ pub mod segment;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use ::catalog::Catalog;
-use ::schema::Clock;
+use ::catalog::{Catalog, Snapshot};
+use ::schema::{Clock, Dataset, TenantId, UnixNanos};
+use ::telemetry::Telemetry;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use rand::RngCore;
@@ -42,6 +44,7 @@ struct Inner {
     catalog: Catalog,
     clock: Arc<dyn Clock>,
     cache: cache::Caches,
+    telemetry: Telemetry,
     /// Name of this process, unique among all that share the catalog.
     writer: String,
 }
@@ -54,9 +57,26 @@ impl Lake {
         clock: Arc<dyn Clock>,
         writer: String,
         sizes: CacheSizes,
+        telemetry: Telemetry,
     ) -> Self {
         let cache = cache::Caches::new(sizes);
-        Self { inner: Arc::new(Inner { store, catalog, clock, cache, writer }) }
+        Self { inner: Arc::new(Inner { store, catalog, clock, cache, telemetry, writer }) }
+    }
+
+    /// A consistent view of a tenant's datasets; see [`Catalog::snapshot`].
+    ///
+    /// # Errors
+    /// [`LakeError::Catalog`].
+    pub async fn snapshot(
+        &self,
+        tenant: &TenantId,
+        datasets: &[Dataset],
+        time: Option<(UnixNanos, UnixNanos)>,
+    ) -> Result<Snapshot, LakeError> {
+        let started = Instant::now();
+        let snapshot = self.inner.catalog.snapshot(tenant, datasets, time).await;
+        self.inner.telemetry.catalog_operation("snapshot", started.elapsed());
+        Ok(snapshot?)
     }
 
     /// The catalog.

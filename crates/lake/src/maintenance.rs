@@ -81,6 +81,9 @@ impl Lake {
     }
 
     async fn compact_due(&self, options: &CompactionOptions, observer: &dyn Observer) -> Result<(), LakeError> {
+        for (cache, bytes) in self.inner.cache.sizes() {
+            self.inner.telemetry.set_cache_bytes(cache, bytes);
+        }
         for entry in self.inner.catalog.backlog().await? {
             observer.backlog(entry.dataset, entry.slices, entry.rows);
             let age = entry.oldest_created_at.map_or(0, |at| self.inner.clock.now().saturating_sub(at).max(0));

@@ -57,8 +57,10 @@ impl Lake {
     /// [`LakeError`] if the store fails or the bytes are damaged.
     pub async fn slice(&self, slice: &Slice) -> Result<RecordBatch, LakeError> {
         if let Some(batch) = self.inner.cache.slices.get(&slice.id) {
+            self.inner.telemetry.cache_hit("slices");
             return Ok(batch);
         }
+        self.inner.telemetry.cache_miss("slices");
         let range = slice.offset as u64..(slice.offset + slice.length) as u64;
         let bytes = self.inner.store.get_range(&Path::from(slice.path.as_str()), range).await?;
         let (path, checksum) = (slice.path.clone(), slice.checksum);
@@ -105,7 +107,7 @@ impl Lake {
         }
     }
 
-    async fn range(&self, path: &Arc<str>, range: Range<u64>) -> Result<Bytes, object_store::Error> {
+    pub(crate) async fn range(&self, path: &Arc<str>, range: Range<u64>) -> Result<Bytes, object_store::Error> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
@@ -114,8 +116,10 @@ impl Lake {
         };
         let key = (Arc::clone(path), range);
         if let Some(bytes) = cache.get(&key) {
+            self.inner.telemetry.cache_hit("ranges");
             return Ok(bytes);
         }
+        self.inner.telemetry.cache_miss("ranges");
         let bytes = self.inner.store.get_range(&Path::from(path.as_ref()), key.1.clone()).await?;
         cache.insert(key, bytes.clone());
         Ok(bytes)
@@ -138,9 +142,12 @@ impl PartReader {
     /// # Errors
     /// [`LakeError`] if the store fails or the footer is damaged.
     pub async fn footer(&self) -> Result<Arc<ParquetMetaData>, LakeError> {
+        let telemetry = &self.lake.inner.telemetry;
         if let Some(footer) = self.lake.inner.cache.footers.get(&self.file.path) {
+            telemetry.cache_hit("footers");
             return Ok(footer);
         }
+        telemetry.cache_miss("footers");
         let from = self.file.bytes - self.file.footer_bytes.min(self.file.bytes);
         let bytes = self.lake.range(&self.file.path, from..self.file.bytes).await?;
         let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);

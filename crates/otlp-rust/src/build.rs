@@ -29,7 +29,7 @@ pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
     let store = lake::store::observed(store, telemetry.clone());
     let catalog = catalog(config).await?;
     let sizes = CacheSizes::split(config.cache.max_bytes, location.is_local());
-    Ok(Lake::new(store, catalog, Arc::new(SystemClock), writer_name(), sizes))
+    Ok(Lake::new(store, catalog, Arc::new(SystemClock), writer_name(), sizes, telemetry.clone()))
 }
 
 async fn catalog(config: &Config) -> Result<Catalog> {
@@ -109,6 +109,7 @@ pub fn query_options(config: &Config) -> QueryOptions {
         max_memory: usize::try_from(config.query.max_memory).unwrap_or(usize::MAX),
         timeout: config.query.timeout,
         max_scan_bytes: config.query.max_scan_bytes,
+        max_rows: config.query.max_rows,
         concurrency: config.query.concurrency as usize,
     }
 }

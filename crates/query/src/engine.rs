@@ -25,7 +25,7 @@ use schema::{Dataset, TenantId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-use crate::error::{QueryError, TimedOut};
+use crate::error::{QueryError, TimedOut, TooManyRows};
 use crate::lookup::{Lookup, LookupKey};
 use crate::names::resolve_attributes;
 use crate::reader::ScanBudget;
@@ -41,6 +41,8 @@ pub struct QueryOptions {
     pub timeout: Duration,
     /// Bytes that one query may read from the store.
     pub max_scan_bytes: u64,
+    /// Rows that one query may return; `None` is without limit.
+    pub max_rows: Option<u64>,
     /// Queries at once.
     pub concurrency: usize,
 }
@@ -141,7 +143,8 @@ impl QueryEngine {
         let stream = planned.map_err(|_| QueryError::Timeout(timeout))??;
         let schema = stream.schema();
         let deadline = Box::pin(tokio::time::sleep(timeout));
-        let stream = Limited { stream, deadline, timeout, done: false, _permit: permit };
+        let rows_left = self.inner.options.max_rows.unwrap_or(u64::MAX);
+        let stream = Limited { stream, deadline, timeout, rows_left, done: false, _permit: permit };
         Ok(QueryResult { schema, stream: Box::pin(stream) })
     }
 
@@ -202,8 +205,7 @@ impl QueryEngine {
         datasets: &[Dataset],
         time: Option<(i64, i64)>,
     ) -> Result<Snapshot, QueryError> {
-        let snapshot = self.inner.lake.catalog().snapshot(tenant, datasets, time).await;
-        snapshot.map_err(|error| QueryError::from(lake::LakeError::from(error)))
+        Ok(self.inner.lake.snapshot(tenant, datasets, time).await?)
     }
 
     /// Resources or series of a snapshot, from memory if they have not changed.
@@ -232,6 +234,7 @@ struct Limited {
     stream: SendableRecordBatchStream,
     deadline: Pin<Box<Sleep>>,
     timeout: Duration,
+    rows_left: u64,
     done: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -249,8 +252,16 @@ impl Stream for Limited {
             return Poll::Ready(Some(Err(DataFusionError::External(Box::new(error)))));
         }
         let next = self.stream.as_mut().poll_next(cx);
-        if let Poll::Ready(None | Some(Err(_))) = next {
-            self.done = true;
+        match &next {
+            Poll::Ready(None | Some(Err(_))) => self.done = true,
+            Poll::Ready(Some(Ok(batch))) => match self.rows_left.checked_sub(batch.num_rows() as u64) {
+                Some(left) => self.rows_left = left,
+                None => {
+                    self.done = true;
+                    return Poll::Ready(Some(Err(DataFusionError::External(Box::new(TooManyRows)))));
+                }
+            },
+            Poll::Pending => {}
         }
         next
     }

@@ -41,6 +41,11 @@ pub enum QueryError {
 #[error("{0} bytes")]
 pub(crate) struct ScanLimit(pub u64);
 
+/// The query returned more rows than allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("too many rows")]
+pub(crate) struct TooManyRows;
+
 /// The query ran too long.
 #[derive(Debug, thiserror::Error)]
 #[error("timeout after {0:?}")]
@@ -74,6 +79,10 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
         if let Some(limit) = current.downcast_ref::<ScanLimit>() {
             let detail = limit.to_string();
             return QueryError::LimitExceeded { what: "bytes read", key: "query.max_scan_bytes", detail };
+        }
+        if current.is::<TooManyRows>() {
+            let detail = "add a LIMIT or aggregate".to_owned();
+            return QueryError::LimitExceeded { what: "rows", key: "query.max_rows", detail };
         }
         if let Some(TimedOut(limit)) = current.downcast_ref::<TimedOut>() {
             return QueryError::Timeout(*limit);
