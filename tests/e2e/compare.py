@@ -36,6 +36,11 @@ class Attributes:
     def select(self):
         return "".join(f', "{column}" AS {alias}' for alias, column in self.aliases.values())
 
+    def of(self, row):
+        """The row's own attributes that are set."""
+        pairs = {key: row.get(alias) for (field, key), (alias, _) in self.aliases.items() if field == "attributes"}
+        return {key: value for key, value in pairs.items() if value is not None}
+
     def check(self, row, item, where):
         rest = json.loads(row.get("attributes_rest") or "{}")
         for (field, key), (alias, _) in self.aliases.items():
@@ -130,7 +135,7 @@ def numbers(server, tenant, sent):
     )
     found = {}
     for row in rows:
-        keys = {key: row[alias] for (field, key), (alias, _) in attributes.aliases.items() if field == "attributes" and alias in row}
+        keys = attributes.of(row)
         found[point_key(row["name"], keys)] = row
     assert len(rows) == len(found) == len(sent), sorted(found)
     for item in sent:
@@ -166,7 +171,7 @@ def histograms(server, tenant, sent):
     )
     found = {}
     for row in rows:
-        keys = {key: row[alias] for (_, key), (alias, _) in attributes.aliases.items() if alias in row}
+        keys = attributes.of(row)
         found[point_key(row["name"], keys)] = row
     assert len(rows) == len(found) == len(sent), sorted(found)
     for item in sent:
@@ -191,7 +196,8 @@ def histograms(server, tenant, sent):
 def exemplars(server, tenant, sent):
     """Checks that `exemplars` has exactly the exemplars that were sent."""
     rows = server.sql(
-        "SELECT CAST(e.timestamp AS BIGINT) AS time_ns, e.value, e.trace_id, e.span_id, e.attributes, s.name"
+        "SELECT CAST(e.timestamp AS BIGINT) AS time_ns, coalesce(e.value, e.value_int) AS value, e.trace_id, e.span_id,"
+        " e.attributes, s.name"
         " FROM exemplars e JOIN (SELECT DISTINCT series_id, name FROM metric_series) s ON e.series_id = s.series_id",
         tenant,
     )
