@@ -10,6 +10,7 @@ use hashbrown::{HashSet, HashTable};
 use schema::columns::{ATTRIBUTES_REST, AttributeType, physical_name};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::interner::same;
 use super::{BoolColumn, NumberColumn, PlainTextColumn, TextColumn};
 use crate::decode::any_value::{self, AnyRef};
 use crate::decode::{Fault, ItemError};
@@ -88,7 +89,7 @@ impl KeyMap {
         self.table
             .find(hash, |&i| {
                 let key = &self.keys[i as usize];
-                key.hash == hash && *key.name == *name
+                key.hash == hash && same(&key.name, name)
             })
             .copied()
     }

@@ -33,7 +33,7 @@ impl Interner {
         let (entries, bytes) = (&self.entries, &self.bytes);
         let same = |&code: &u32| {
             let e = &entries[code as usize];
-            e.hash == hash && &bytes[e.start as usize..e.end as usize] == text
+            e.hash == hash && same(&bytes[e.start as usize..e.end as usize], text)
         };
         if let Some(&code) = self.table.find(hash, same) {
             return Ok(code);
@@ -82,7 +82,8 @@ impl Interner {
         let mut offsets = Vec::with_capacity(self.entries.len() + 1);
         offsets.push(0);
         offsets.extend(self.entries.iter().map(|e| e.end as i32));
-        let bytes = std::mem::take(&mut self.bytes);
+        let room = Vec::with_capacity(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, room);
         self.clear();
         (offsets, bytes)
     }
@@ -92,5 +93,39 @@ impl Interner {
         self.table.clear();
         self.entries.clear();
         self.bytes.clear();
+    }
+}
+
+/// Whether two texts are equal: for the short ones that keys and values mostly are, without the call that `==` makes.
+#[inline]
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some((a_last, b_last)), true) = (a.last_chunk::<8>().zip(b.last_chunk::<8>()), a.len() <= 40) else {
+        return a == b;
+    };
+    // Whole words from the front, and the last 8 bytes, which may overlap them.
+    let (a_words, _) = a.as_chunks::<8>();
+    let (b_words, _) = b.as_chunks::<8>();
+    a_last == b_last && a_words.iter().zip(b_words).all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_agrees_with_equality_at_every_length() {
+        let text: Vec<u8> = (0..60).collect();
+        for len in 0..60 {
+            assert!(same(&text[..len], &text[..len].to_vec()));
+            assert!(!same(&text[..len], &text[..len + 1]));
+            for at in 0..len {
+                let mut other = text[..len].to_vec();
+                other[at] ^= 0x80;
+                assert!(!same(&text[..len], &other), "length {len}, byte {at}");
+            }
+        }
     }
 }

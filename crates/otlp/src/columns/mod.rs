@@ -6,6 +6,7 @@
 
 mod attributes;
 mod interner;
+mod row_numbers;
 mod sparse;
 mod text;
 

@@ -5,42 +5,22 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use schema::columns::item_field;
 
-/// The validity of `rows` (ascending) among `total` rows; `None` when every row is present.
-pub(super) fn validity(rows: &[u32], total: usize) -> Option<NullBuffer> {
-    if rows.len() == total {
-        return None;
-    }
-    let mut bits = vec![0u8; total.div_ceil(8)];
-    for &row in rows {
-        bits[row as usize / 8] |= 1 << (row % 8);
-    }
-    Some(NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, total)))
-}
-
-/// How many of the ascending `rows` lie below `limit`.
-pub(super) fn kept(rows: &[u32], limit: usize) -> usize {
-    // Truncation drops a handful of rows at the end, so walk backwards.
-    let mut len = rows.len();
-    while len > 0 && rows[len - 1] as usize >= limit {
-        len -= 1;
-    }
-    len
-}
+use super::row_numbers::RowNumbers;
 
 /// A nullable column of primitive values.
 #[derive(Debug)]
 pub struct NumberColumn<T: ArrowPrimitiveType> {
-    rows: Vec<u32>,
+    rows: RowNumbers,
     values: Vec<T::Native>,
 }
 
 impl<T: ArrowPrimitiveType> Default for NumberColumn<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), values: Vec::new() }
+        Self { rows: RowNumbers::default(), values: Vec::new() }
     }
 }
 
@@ -48,7 +28,7 @@ impl<T: ArrowPrimitiveType> NumberColumn<T> {
     /// Sets the value of `row`; a second value for the same row replaces the first.
     #[inline]
     pub fn push(&mut self, row: u32, value: T::Native) {
-        if self.rows.last() == Some(&row) {
+        if self.rows.ends_with(row) {
             let last = self.values.len() - 1;
             self.values[last] = value;
             return;
@@ -59,7 +39,7 @@ impl<T: ArrowPrimitiveType> NumberColumn<T> {
 
     /// Takes back the value of `row` if it is the last row set.
     pub fn unset(&mut self, row: u32) {
-        if self.rows.last() == Some(&row) {
+        if self.rows.ends_with(row) {
             self.rows.pop();
             self.values.pop();
         }
@@ -67,8 +47,7 @@ impl<T: ArrowPrimitiveType> NumberColumn<T> {
 
     /// Drops the values of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        let len = kept(&self.rows, rows);
-        self.rows.truncate(len);
+        let len = self.rows.truncate(rows);
         self.values.truncate(len);
     }
 
@@ -85,15 +64,12 @@ impl<T: ArrowPrimitiveType> NumberColumn<T> {
         if self.rows.is_empty() {
             return None;
         }
-        let nulls = validity(&self.rows, total);
+        let nulls = self.rows.validity(total);
         let values = if nulls.is_none() {
-            std::mem::take(&mut self.values)
+            let room = Vec::with_capacity(self.values.len());
+            std::mem::replace(&mut self.values, room)
         } else {
-            let mut dense = vec![T::Native::default(); total];
-            for (&row, &value) in self.rows.iter().zip(&self.values) {
-                dense[row as usize] = value;
-            }
-            dense
+            self.rows.spread(&self.values, total, |value| value)
         };
         self.rows.clear();
         self.values.clear();
@@ -105,7 +81,7 @@ impl<T: ArrowPrimitiveType> NumberColumn<T> {
 /// A nullable column of booleans.
 #[derive(Debug, Default)]
 pub struct BoolColumn {
-    rows: Vec<u32>,
+    rows: RowNumbers,
     values: Vec<bool>,
 }
 
@@ -113,7 +89,7 @@ impl BoolColumn {
     /// Sets the value of `row`; the last one wins.
     #[inline]
     pub fn push(&mut self, row: u32, value: bool) {
-        if self.rows.last() == Some(&row) {
+        if self.rows.ends_with(row) {
             let last = self.values.len() - 1;
             self.values[last] = value;
             return;
@@ -124,7 +100,7 @@ impl BoolColumn {
 
     /// Takes back the value of `row` if it is the last row set.
     pub fn unset(&mut self, row: u32) {
-        if self.rows.last() == Some(&row) {
+        if self.rows.ends_with(row) {
             self.rows.pop();
             self.values.pop();
         }
@@ -132,8 +108,7 @@ impl BoolColumn {
 
     /// Drops the values of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        let len = kept(&self.rows, rows);
-        self.rows.truncate(len);
+        let len = self.rows.truncate(rows);
         self.values.truncate(len);
     }
 
@@ -142,9 +117,9 @@ impl BoolColumn {
         if self.rows.is_empty() {
             return None;
         }
-        let nulls = validity(&self.rows, total);
+        let nulls = self.rows.validity(total);
         let mut bits = vec![0u8; total.div_ceil(8)];
-        for (&row, &value) in self.rows.iter().zip(&self.values) {
+        for (row, &value) in self.rows.iter().zip(&self.values) {
             bits[row as usize / 8] |= u8::from(value) << (row % 8);
         }
         self.rows.clear();
@@ -156,7 +131,7 @@ impl BoolColumn {
 /// A nullable column of ids of `N` bytes.
 #[derive(Debug, Default)]
 pub struct IdColumn<const N: usize> {
-    rows: Vec<u32>,
+    rows: RowNumbers,
     bytes: Vec<u8>,
 }
 
@@ -170,8 +145,7 @@ impl<const N: usize> IdColumn<N> {
 
     /// Drops the ids of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        let len = kept(&self.rows, rows);
-        self.rows.truncate(len);
+        let len = self.rows.truncate(rows);
         self.bytes.truncate(len * N);
     }
 
@@ -180,12 +154,16 @@ impl<const N: usize> IdColumn<N> {
         if self.rows.is_empty() {
             return None;
         }
-        let nulls = validity(&self.rows, total);
+        let nulls = self.rows.validity(total);
         let bytes = if nulls.is_none() {
-            std::mem::take(&mut self.bytes)
+            let room = Vec::with_capacity(self.bytes.len());
+            std::mem::replace(&mut self.bytes, room)
         } else {
+            let (ids, _) = self.bytes.as_chunks::<N>();
             let mut dense = vec![0u8; total * N];
-            for (&row, id) in self.rows.iter().zip(self.bytes.chunks_exact(N)) {
+            let (start, behind) = ids.split_at(self.rows.dense());
+            dense[..start.len() * N].copy_from_slice(start.as_flattened());
+            for (&row, id) in self.rows.sparse().iter().zip(behind) {
                 dense[row as usize * N..][..N].copy_from_slice(id);
             }
             dense
@@ -199,14 +177,14 @@ impl<const N: usize> IdColumn<N> {
 /// A nullable column of lists of numbers.
 #[derive(Debug)]
 pub struct ListColumn<T: ArrowPrimitiveType> {
-    rows: Vec<u32>,
+    rows: RowNumbers,
     ends: Vec<u32>,
     values: Vec<T::Native>,
 }
 
 impl<T: ArrowPrimitiveType> Default for ListColumn<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), ends: Vec::new(), values: Vec::new() }
+        Self { rows: RowNumbers::default(), ends: Vec::new(), values: Vec::new() }
     }
 }
 
@@ -220,8 +198,7 @@ impl<T: ArrowPrimitiveType> ListColumn<T> {
 
     /// Drops the lists of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        let len = kept(&self.rows, rows);
-        self.rows.truncate(len);
+        let len = self.rows.truncate(rows);
         self.ends.truncate(len);
         self.values.truncate(self.ends.last().map_or(0, |&e| e as usize));
     }
@@ -231,15 +208,8 @@ impl<T: ArrowPrimitiveType> ListColumn<T> {
         if self.rows.is_empty() {
             return None;
         }
-        let nulls = validity(&self.rows, total);
-        let mut offsets = Vec::with_capacity(total + 1);
-        offsets.push(0i32);
-        let mut end = 0i32;
-        for (&row, &row_end) in self.rows.iter().zip(&self.ends) {
-            offsets.resize(row as usize + 1, end);
-            end = row_end as i32;
-        }
-        offsets.resize(total + 1, end);
+        let nulls = self.rows.validity(total);
+        let offsets = self.rows.offsets(&self.ends, total);
         let values = PrimitiveArray::<T>::new(ScalarBuffer::from(std::mem::take(&mut self.values)), None);
         self.rows.clear();
         self.ends.clear();

@@ -6,13 +6,13 @@ use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
 use super::interner::{Interner, NotUtf8};
-use super::sparse::{kept, validity};
+use super::row_numbers::RowNumbers;
 
 /// A nullable text column with few distinct values: becomes a dictionary array, or plain text if it turns out
 /// that most values are distinct.
 #[derive(Debug, Default)]
 pub struct TextColumn {
-    rows: Vec<u32>,
+    rows: RowNumbers,
     codes: Vec<u32>,
     texts: Interner,
 }
@@ -40,7 +40,7 @@ impl TextColumn {
     /// Sets the text of `row` by its code.
     #[inline]
     pub fn push_code(&mut self, row: u32, code: u32) {
-        if self.rows.last() == Some(&row) {
+        if self.rows.ends_with(row) {
             let last = self.codes.len() - 1;
             self.codes[last] = code;
             return;
@@ -51,7 +51,7 @@ impl TextColumn {
 
     /// Takes back the text of `row` if it is the last row set.
     pub fn unset(&mut self, row: u32) {
-        if self.rows.last() == Some(&row) {
+        if self.rows.ends_with(row) {
             self.rows.pop();
             self.codes.pop();
         }
@@ -59,8 +59,7 @@ impl TextColumn {
 
     /// Drops the texts of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        let len = kept(&self.rows, rows);
-        self.rows.truncate(len);
+        let len = self.rows.truncate(rows);
         self.codes.truncate(len);
     }
 
@@ -85,12 +84,12 @@ impl TextColumn {
             self.texts.clear();
             return None;
         }
-        let nulls = validity(&self.rows, total);
+        let nulls = self.rows.validity(total);
         let array: ArrayRef = if self.mostly_distinct() {
             let mut offsets = Vec::with_capacity(total + 1);
             let mut bytes = Vec::with_capacity(self.texts.text_bytes());
             offsets.push(0i32);
-            for (&row, &code) in self.rows.iter().zip(&self.codes) {
+            for (row, &code) in self.rows.iter().zip(&self.codes) {
                 offsets.resize(row as usize + 1, bytes.len() as i32);
                 bytes.extend_from_slice(self.texts.get(code));
             }
@@ -98,10 +97,7 @@ impl TextColumn {
             self.texts.clear();
             plain(offsets, bytes, nulls)
         } else {
-            let mut keys = vec![0i32; total];
-            for (&row, &code) in self.rows.iter().zip(&self.codes) {
-                keys[row as usize] = code as i32;
-            }
+            let keys = self.rows.spread(&self.codes, total, |code| code as i32);
             let (offsets, bytes) = self.texts.take();
             let values = plain(offsets, bytes, None);
             let keys = Int32Array::new(ScalarBuffer::from(keys), nulls);
@@ -117,7 +113,7 @@ impl TextColumn {
 /// A nullable text column whose values are mostly distinct, such as log bodies.
 #[derive(Debug, Default)]
 pub struct PlainTextColumn {
-    rows: Vec<u32>,
+    rows: RowNumbers,
     ends: Vec<u32>,
     bytes: Vec<u8>,
 }
@@ -140,8 +136,7 @@ impl PlainTextColumn {
 
     /// Drops the texts of rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        let len = kept(&self.rows, rows);
-        self.rows.truncate(len);
+        let len = self.rows.truncate(rows);
         self.ends.truncate(len);
         self.bytes.truncate(self.ends.last().map_or(0, |&e| e as usize));
     }
@@ -156,18 +151,12 @@ impl PlainTextColumn {
         if self.rows.is_empty() {
             return None;
         }
-        let nulls = validity(&self.rows, total);
-        let mut offsets = Vec::with_capacity(total + 1);
-        offsets.push(0i32);
-        let mut end = 0i32;
-        for (&row, &row_end) in self.rows.iter().zip(&self.ends) {
-            offsets.resize(row as usize + 1, end);
-            end = row_end as i32;
-        }
-        offsets.resize(total + 1, end);
+        let nulls = self.rows.validity(total);
+        let offsets = self.rows.offsets(&self.ends, total);
         self.rows.clear();
         self.ends.clear();
-        Some(plain(offsets, std::mem::take(&mut self.bytes), nulls))
+        let room = Vec::with_capacity(self.bytes.len());
+        Some(plain(offsets, std::mem::replace(&mut self.bytes, room), nulls))
     }
 }
 

@@ -61,6 +61,46 @@ pub fn any_value(message: &[u8]) -> Result<AnyRef<'_>, WireError> {
 /// Malformed protobuf.
 #[inline]
 pub fn key_value(message: &[u8]) -> Result<(&[u8], AnyRef<'_>), WireError> {
+    match usual_key_value(message) {
+        Some(pair) => Ok(pair),
+        None => any_key_value(message),
+    }
+}
+
+/// The `KeyValue` as every encoder writes it: key, then value, each once, nothing else, and lengths of one byte or, for
+/// the value, two. `None` for all else, valid or not. Nearly all attributes are such, and reading them without
+/// the loop over fields takes half the time.
+#[inline]
+fn usual_key_value(message: &[u8]) -> Option<(&[u8], AnyRef<'_>)> {
+    let [0x0a, key_len @ 0..0x80, rest @ ..] = message else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+    let value = match rest {
+        [0x12, len @ 0..0x80, value @ ..] if usize::from(*len) == value.len() => value,
+        [0x12, low @ 0x80..=0xff, high @ 1..0x80, value @ ..]
+            if usize::from(low & 0x7f) | usize::from(*high) << 7 == value.len() =>
+        {
+            value
+        }
+        _ => return None,
+    };
+    let value = match value {
+        [0x0a, len @ 0..0x80, text @ ..] if usize::from(*len) == text.len() => AnyRef::Text(text),
+        [0x0a, low @ 0x80..=0xff, high @ 1..0x80, text @ ..]
+            if usize::from(low & 0x7f) | usize::from(*high) << 7 == text.len() =>
+        {
+            AnyRef::Text(text)
+        }
+        [0x18, number @ 0..0x80] => AnyRef::Int(i64::from(*number)),
+        [0x18, low @ 0x80..=0xff, high @ 0..0x80] => AnyRef::Int(i64::from(low & 0x7f) | i64::from(*high) << 7),
+        [0x10, flag @ 0..=1] => AnyRef::Bool(*flag == 1),
+        [0x21, bytes @ ..] => AnyRef::Double(f64::from_le_bytes(bytes.try_into().ok()?)),
+        _ => return None,
+    };
+    Some((key, value))
+}
+
+#[inline(never)]
+fn any_key_value(message: &[u8]) -> Result<(&[u8], AnyRef<'_>), WireError> {
     let mut reader = Reader::new(message);
     let (mut key, mut value) = (&[][..], AnyRef::Empty);
     while let Some((field, content)) = reader.next()? {

@@ -25,8 +25,8 @@ pub(super) struct SpanRows {
     start_time: NumberColumn<TimestampNanosecondType>,
     duration: NumberColumn<Int64Type>,
     name: TextColumn,
-    kind: TextColumn,
-    status_code: TextColumn,
+    kind: EnumColumn<6>,
+    status_code: EnumColumn<3>,
     status_message: TextColumn,
     trace_state: TextColumn,
     flags: NumberColumn<UInt32Type>,
@@ -56,14 +56,47 @@ const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "produc
 /// Names of `Status.StatusCode`.
 const STATUS_CODES: [&str; 3] = ["unset", "ok", "error"];
 
-/// The name of an enum's number, or the number itself where this version of OTLP has no name for it.
-fn enum_name<'a>(names: &[&'static str], number: i32, scratch: &'a mut String) -> &'a [u8] {
-    match usize::try_from(number).ok().and_then(|n| names.get(n)) {
-        Some(name) => name.as_bytes(),
-        None => {
-            *scratch = number.to_string();
-            scratch.as_bytes()
+/// An enum as text: the name of its number, or the number itself where this version of OTLP has no name for it.
+#[derive(Debug)]
+struct EnumColumn<const N: usize> {
+    texts: TextColumn,
+    /// Codes of the names within this batch, once used.
+    codes: [Option<u32>; N],
+}
+
+impl<const N: usize> Default for EnumColumn<N> {
+    fn default() -> Self {
+        Self { texts: TextColumn::default(), codes: [None; N] }
+    }
+}
+
+impl<const N: usize> EnumColumn<N> {
+    #[inline]
+    fn push(&mut self, row: u32, number: i32, names: &[&'static str; N]) {
+        let index = usize::try_from(number).ok().filter(|&index| index < N);
+        let code = match index.and_then(|index| self.codes[index]) {
+            Some(code) => code,
+            None => self.code(index, number, names),
+        };
+        self.texts.push_code(row, code);
+    }
+
+    #[cold]
+    fn code(&mut self, index: Option<usize>, number: i32, names: &[&'static str; N]) -> u32 {
+        let code = match index {
+            Some(index) => self.texts.code(names[index].as_bytes()),
+            None => self.texts.code(number.to_string().as_bytes()),
+        };
+        let code = code.unwrap_or_default(); // names and digits are UTF-8
+        if let Some(index) = index {
+            self.codes[index] = Some(code);
         }
+        code
+    }
+
+    fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
+        self.codes.fill(None);
+        self.texts.finish(rows)
     }
 }
 
@@ -195,9 +228,7 @@ impl SpanRows {
             }
         }
         self.push_status(row, status)?;
-        let mut scratch = String::new();
-        let kind = enum_name(&KINDS, kind, &mut scratch);
-        self.kind.push(row, kind).map_err(|_| ItemError::InvalidUtf8("kind"))?;
+        self.kind.push(row, kind, &KINDS);
         self.trace_id.push(row, trace);
         self.span_id.push(row, span);
         self.start_time.push(row, start);
@@ -242,9 +273,8 @@ impl SpanRows {
                 _ => {}
             }
         }
-        let mut scratch = String::new();
-        let code = enum_name(&STATUS_CODES, code, &mut scratch);
-        self.status_code.push(row, code).map_err(|_| ItemError::InvalidUtf8("status").into())
+        self.status_code.push(row, code, &STATUS_CODES);
+        Ok(())
     }
 
     /// Drops rows from `rows` on.
@@ -258,8 +288,8 @@ impl SpanRows {
         self.duration.truncate(rows);
         for text in [
             &mut self.name,
-            &mut self.kind,
-            &mut self.status_code,
+            &mut self.kind.texts,
+            &mut self.status_code.texts,
             &mut self.status_message,
             &mut self.trace_state,
             &mut self.service,
