@@ -24,10 +24,11 @@ step() { # step NAME COMMAND...
 }
 
 rust_tests() {
-    rm -f "$CARGO_TARGET_DIR/nextest/ci/junit.xml"
+    # nextest writes reports below the workspace, wherever the build output goes.
+    rm -f "target/nextest/ci/junit.xml"
     local result=0
     cargo nextest run --workspace --locked --profile ci || result=$?
-    cp "$CARGO_TARGET_DIR/nextest/ci/junit.xml" "$results/rust.xml" || true
+    cp "target/nextest/ci/junit.xml" "$results/rust.xml" || true
     return "$result"
 }
 
@@ -46,5 +47,5 @@ cargo build --workspace --locked --bins --tests
 
 say "result"
 for name in "${failed[@]}"; do echo "failed: $name"; done
-.tools/venv/bin/python scripts/sum_junit.py "$results"/*.xml
+.tools/venv/bin/python scripts/sum_junit.py $(find "$results" -name '*.xml')
 [ "${#failed[@]}" = 0 ]
