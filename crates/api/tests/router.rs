@@ -56,6 +56,10 @@ impl Answer {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with_timeout(Duration::from_secs(30)).await
+    }
+
+    async fn start_with_timeout(timeout: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = CatalogUrl::parse(&format!("sqlite://{}", directory.path().join("catalog.db").display())).unwrap();
         let catalog = Catalog::connect(&url, ConnectOptions::default()).await.unwrap();
@@ -72,7 +76,7 @@ impl Server {
         let options = QueryOptions {
             max_rows: None,
             max_memory: 64 << 20,
-            timeout: Duration::from_secs(30),
+            timeout,
             max_scan_bytes: 1 << 30,
             concurrency: 2,
         };
@@ -254,4 +258,21 @@ async fn wrong_paths_and_methods_say_what_is_right() {
         server.get("/health").await.json(),
         json!({ "status": "ok", "version": "1.0" })
     );
+}
+
+/// A join makes 10^12 rows of a few batches; the limit must be noticed in between, and `max` must not hide it.
+#[tokio::test]
+async fn a_query_that_multiplies_rows_is_stopped_in_time() {
+    let server = Server::start_with_timeout(Duration::from_secs(1)).await;
+    let tables = "FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    for query in [
+        format!("SELECT max(a.value * b.value) {tables}"),
+        format!("SELECT count(*) {tables} WHERE a.value < b.value"),
+        format!("SELECT count(*) {tables} WHERE a.value % 2 = b.value % 2"),
+    ] {
+        let answer = tokio::time::timeout(Duration::from_secs(20), server.sql("json", &query))
+            .await
+            .unwrap();
+        assert_eq!((answer.status, answer.kind()), (504, "timeout".into()), "{query}");
+    }
 }

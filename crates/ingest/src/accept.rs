@@ -97,7 +97,9 @@ impl Ingest {
     /// Makes the ingest of one process. Call [`Ingest::run`] to get commits going.
     pub fn new(lake: Lake, options: IngestOptions, telemetry: Telemetry) -> Self {
         // Requests are decoded under a shard's lock; half as many shards as cores keep both busy.
-        let shards = std::thread::available_parallelism().map_or(1, |n| n.get() / 2).clamp(1, 8);
+        let shards = std::thread::available_parallelism()
+            .map_or(1, |n| n.get() / 2)
+            .clamp(1, 8);
         let permits = (options.max_pending_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
         let inner = Inner {
             lake,
@@ -145,7 +147,10 @@ impl Ingest {
         let key = lake::request_key(&tenant, xxh3_128(&body) ^ signal as u128);
         let (report, result) = watch::channel(None);
         let now = inner.lake.clock().now();
-        let earlier = inner.requests.lock().begin(&key, result, now, inner.options.dedupe_window);
+        let earlier = inner
+            .requests
+            .lock()
+            .begin(&key, result, now, inner.options.dedupe_window);
         match earlier {
             Some(RequestState::Committed(_, outcome)) => return Ok(accepted(&outcome)),
             Some(RequestState::Pending(mut result)) => {
@@ -159,7 +164,9 @@ impl Ingest {
             None => {}
         }
         let registered = Registered { inner, key };
-        let outcome = self.decode_and_commit(tenant, signal, &body, &registered.key, now).await;
+        let outcome = self
+            .decode_and_commit(tenant, signal, &body, &registered.key, now)
+            .await;
         drop(permit);
         report.send_replace(Some(outcome.as_ref().map(|_| ()).map_err(Clone::clone)));
         let outcome = outcome?;
@@ -181,7 +188,9 @@ impl Ingest {
         let (outcome, committed) = self.decode(&tenant, signal, body, key, now)?;
         // Commit: segment, catalog, then this answer.
         if let Some(committed) = committed {
-            committed.await.map_err(|_| IngestError::Unavailable("the commit was abandoned".to_owned()))??;
+            committed
+                .await
+                .map_err(|_| IngestError::Unavailable("the commit was abandoned".to_owned()))??;
         }
         Ok(outcome)
     }
@@ -197,31 +206,47 @@ impl Ingest {
         let inner = &self.inner;
         let free = inner.shards.iter().find_map(|shard| shard.try_lock());
         let mut pending = free.unwrap_or_else(|| inner.shards[(key.hash[0] as usize) % inner.shards.len()].lock());
-        let entry = pending.tenants.entry(tenant.id.clone()).or_insert_with(|| TenantPending {
-            tenant: Arc::clone(tenant),
-            batch: inner.spare.lock().get_mut(&tenant.id).and_then(Vec::pop).unwrap_or_default(),
-            waiters: Vec::new(),
-        });
+        let entry = pending
+            .tenants
+            .entry(tenant.id.clone())
+            .or_insert_with(|| TenantPending {
+                tenant: Arc::clone(tenant),
+                batch: inner
+                    .spare
+                    .lock()
+                    .get_mut(&tenant.id)
+                    .and_then(Vec::pop)
+                    .unwrap_or_default(),
+                waiters: Vec::new(),
+            });
         let before = entry.batch.rows();
         let context = Context {
             admissions: tenant.columns.as_ref(),
             known: &tenant.known,
             now,
-            limits: DecodeLimits { max_depth: inner.options.max_depth },
+            limits: DecodeLimits {
+                max_depth: inner.options.max_depth,
+            },
         };
         let outcome = entry
             .batch
             .append(signal, body, context)
             .map_err(|error| IngestError::Invalid(format!("the {} request is not valid: {error}", signal.name())))?;
         if outcome.rejected > 0 {
-            inner.telemetry.rejected(telemetry_signal(signal), "invalid_item", outcome.rejected);
+            inner
+                .telemetry
+                .rejected(telemetry_signal(signal), "invalid_item", outcome.rejected);
         }
         if outcome.accepted == 0 {
             return Ok((outcome, None));
         }
         let rows = (before, entry.batch.rows());
         let (done, committed) = oneshot::channel();
-        entry.waiters.push(Waiter { key: key.clone(), rows, done });
+        entry.waiters.push(Waiter {
+            key: key.clone(),
+            rows,
+            done,
+        });
         pending.bytes += body.len();
         pending.since.get_or_insert_with(Instant::now);
         let full = pending.bytes >= inner.options.max_commit_bytes / inner.shards.len();
@@ -242,7 +267,11 @@ impl Ingest {
             .map_err(|error| IngestError::Unavailable(error.to_string()))?;
         let mut tenants = self.inner.tenants.lock();
         let tenant = tenants.entry(id.clone()).or_insert_with(|| {
-            Arc::new(Tenant { id, columns: Arc::new(columns), known: KnownIds::default() })
+            Arc::new(Tenant {
+                id,
+                columns: Arc::new(columns),
+                known: KnownIds::default(),
+            })
         });
         Ok(Arc::clone(tenant))
     }
@@ -257,7 +286,11 @@ struct Registered<'a> {
 
 impl Registered<'_> {
     fn committed(self, now: i64, outcome: Outcome) {
-        self.inner.requests.lock().state.insert(self.key.clone(), RequestState::Committed(now, outcome));
+        self.inner
+            .requests
+            .lock()
+            .state
+            .insert(self.key.clone(), RequestState::Committed(now, outcome));
     }
 }
 
@@ -271,7 +304,11 @@ impl Drop for Registered<'_> {
 }
 
 fn accepted(outcome: &Outcome) -> Accepted {
-    Accepted { accepted: outcome.accepted, rejected: outcome.rejected, message: outcome.message() }
+    Accepted {
+        accepted: outcome.accepted,
+        rejected: outcome.rejected,
+        message: outcome.message(),
+    }
 }
 
 impl Requests {

@@ -34,7 +34,10 @@ impl TenantColumns {
                     known.insert(column.name, true);
                 }
             }
-            datasets.push(DatasetColumns { limit, known: Mutex::new(known) });
+            datasets.push(DatasetColumns {
+                limit,
+                known: Mutex::new(known),
+            });
         }
         Ok(Self { datasets })
     }
@@ -44,7 +47,12 @@ impl TenantColumns {
     }
 
     /// Those of a batch's columns that the catalog does not have yet.
-    pub(crate) fn uncommitted(&self, tenant: &TenantId, dataset: Dataset, schema: &arrow::datatypes::Schema) -> Vec<NewColumn> {
+    pub(crate) fn uncommitted(
+        &self,
+        tenant: &TenantId,
+        dataset: Dataset,
+        schema: &arrow::datatypes::Schema,
+    ) -> Vec<NewColumn> {
         let known = self.of(dataset).known.lock();
         let new = schema.fields().iter().filter_map(|field| {
             let (_, _, kind) = schema::columns::parse_physical(field.name(), field.data_type())?;

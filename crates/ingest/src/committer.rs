@@ -58,7 +58,8 @@ impl Ingest {
                 Ok(permit) => permit,
                 Err(_) => break, // the semaphore is never closed
             };
-            let interval = (*pace.lock()).clamp(inner.options.min_interval, MAX_INTERVAL.max(inner.options.min_interval));
+            let interval =
+                (*pace.lock()).clamp(inner.options.min_interval, MAX_INTERVAL.max(inner.options.min_interval));
             if !*closing.borrow() {
                 tokio::select! {
                     () = tokio::time::sleep_until((started + interval).into()) => {}
@@ -98,7 +99,12 @@ impl Inner {
         let started = Instant::now();
         let inner = Arc::clone(self);
         let taken = tokio::task::spawn_blocking(move || inner.take()).await;
-        let Taken { commit, waiters, tenants, bytes } = match taken {
+        let Taken {
+            commit,
+            waiters,
+            tenants,
+            bytes,
+        } = match taken {
             Ok(taken) => taken,
             // The waiters were dropped with the task, which tells them to retry.
             Err(error) => {
@@ -111,13 +117,23 @@ impl Inner {
         }
         self.telemetry.set_pending_bytes(bytes as u64);
         let building = started.elapsed();
-        let counts = commit.rows.iter().map(|r| (r.dataset, r.batch.num_rows() as u64)).collect::<Vec<_>>();
+        let counts = commit
+            .rows
+            .iter()
+            .map(|r| (r.dataset, r.batch.num_rows() as u64))
+            .collect::<Vec<_>>();
         let columns = commit.columns.clone();
         let now = self.lake.clock().now();
         let result = match self.lake.commit(commit).await {
             Ok(committed) => {
                 for (tenant, ids) in &tenants {
-                    tenant.columns.committed(&columns.iter().filter(|c| c.tenant == tenant.id).cloned().collect::<Vec<_>>());
+                    tenant.columns.committed(
+                        &columns
+                            .iter()
+                            .filter(|c| c.tenant == tenant.id)
+                            .cloned()
+                            .collect::<Vec<_>>(),
+                    );
                     tenant.known.insert(ids, now);
                 }
                 for (dataset, rows) in counts {
@@ -148,7 +164,12 @@ impl Inner {
 
     /// Takes everything pending and turns it into record batches.
     fn take(&self) -> Taken {
-        let mut taken = Taken { commit: Commit::default(), waiters: Vec::new(), tenants: Vec::new(), bytes: 0 };
+        let mut taken = Taken {
+            commit: Commit::default(),
+            waiters: Vec::new(),
+            tenants: Vec::new(),
+            bytes: 0,
+        };
         for shard in &self.shards {
             let pending = std::mem::take(&mut *shard.lock());
             taken.bytes += pending.bytes;
@@ -177,9 +198,16 @@ impl Inner {
             let mut entries = HashMap::new();
             for part in finished {
                 let schema = part.batch.schema();
-                taken.commit.columns.extend(pending.tenant.columns.uncommitted(&id, part.dataset, &schema));
+                taken
+                    .commit
+                    .columns
+                    .extend(pending.tenant.columns.uncommitted(&id, part.dataset, &schema));
                 entries.insert(part.dataset, taken.commit.rows.len());
-                taken.commit.rows.push(Rows { tenant: id.clone(), dataset: part.dataset, batch: part.batch });
+                taken.commit.rows.push(Rows {
+                    tenant: id.clone(),
+                    dataset: part.dataset,
+                    batch: part.batch,
+                });
             }
             for waiter in &pending.waiters {
                 let ranges = Dataset::ALL.into_iter().enumerate().filter_map(|(i, dataset)| {
@@ -187,7 +215,10 @@ impl Inner {
                     (from < to).then_some(())?;
                     Some((*entries.get(&dataset)?, from, to))
                 });
-                taken.commit.requests.push(Request { key: waiter.key.clone(), ranges: ranges.collect() });
+                taken.commit.requests.push(Request {
+                    key: waiter.key.clone(),
+                    ranges: ranges.collect(),
+                });
             }
             taken.waiters.append(&mut pending.waiters);
             taken.tenants.push((pending.tenant, ids));

@@ -41,9 +41,7 @@ pub(crate) fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Resul
     };
     let out = match encoding {
         Encoding::Identity => Ok(body.to_vec()),
-        Encoding::Gzip => {
-            read(&mut flate2::read::MultiGzDecoder::new(body)).map_err(|e| invalid("gzip", e))
-        }
+        Encoding::Gzip => read(&mut flate2::read::MultiGzDecoder::new(body)).map_err(|e| invalid("gzip", e)),
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(|e| invalid("zstd", e))?;
             // 8 MiB window at most, as RFC 8878 recommends for content encodings.
@@ -61,7 +59,11 @@ pub(crate) fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Resul
         }
     }?;
     if out.len() > limit {
-        return Err(IngestError::TooLarge { limit, what: "when decompressed", key: "ingest.max_decompressed_bytes" });
+        return Err(IngestError::TooLarge {
+            limit,
+            what: "when decompressed",
+            key: "ingest.max_decompressed_bytes",
+        });
     }
     Ok(out)
 }
@@ -99,9 +101,10 @@ mod tests {
     #[test]
     fn bombs_and_garbage_are_refused() {
         let bomb = vec![0u8; 10 << 20];
-        for (encoding, body) in
-            [(Encoding::Gzip, gzip(&bomb)), (Encoding::Zstd, zstd::encode_all(&bomb[..], 1).unwrap())]
-        {
+        for (encoding, body) in [
+            (Encoding::Gzip, gzip(&bomb)),
+            (Encoding::Zstd, zstd::encode_all(&bomb[..], 1).unwrap()),
+        ] {
             let refused = decompress(encoding, &body, 1 << 20).unwrap_err();
             assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
         }

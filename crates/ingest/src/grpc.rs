@@ -65,7 +65,11 @@ pub struct Health(tonic_health::server::HealthReporter);
 impl Health {
     /// Marks all services as serving or not.
     pub async fn set(&self, serving: bool) {
-        let status = if serving { tonic_health::ServingStatus::Serving } else { tonic_health::ServingStatus::NotServing };
+        let status = if serving {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
         for service in std::iter::once("").chain(METHODS.iter().map(|m| m.0)) {
             self.0.set_service_status(service, status).await;
         }
@@ -92,9 +96,14 @@ pub fn services(ingest: Ingest) -> Result<Services, String> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()
         .map_err(|error| error.to_string())?;
-    let routes = Routes::from(router.with_state(ingest)).add_service(health).add_service(reflection);
+    let routes = Routes::from(router.with_state(ingest))
+        .add_service(health)
+        .add_service(reflection);
     let routes = routes.add_service(reflection_alpha);
-    Ok(Services { routes, health: Health(reporter) })
+    Ok(Services {
+        routes,
+        health: Health(reporter),
+    })
 }
 
 async fn export(State(ingest): State<Ingest>, signal: Signal, request: Request) -> Response {
@@ -103,13 +112,28 @@ async fn export(State(ingest): State<Ingest>, signal: Signal, request: Request) 
     let outcome = handle(&ingest, signal, request, &mut received).await;
     let status = status_of(&outcome);
     let response = respond(outcome);
-    ingest.inner.telemetry.request(telemetry_signal(signal), Transport::Grpc, status, started.elapsed(), received);
+    ingest.inner.telemetry.request(
+        telemetry_signal(signal),
+        Transport::Grpc,
+        status,
+        started.elapsed(),
+        received,
+    );
     response
 }
 
-async fn handle(ingest: &Ingest, signal: Signal, request: Request, received: &mut u64) -> Result<Accepted, IngestError> {
+async fn handle(
+    ingest: &Ingest,
+    signal: Signal,
+    request: Request,
+    received: &mut u64,
+) -> Result<Accepted, IngestError> {
     let (parts, body) = request.into_parts();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let content_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     if !content_type.starts_with(b"application/grpc") {
         return Err(IngestError::Invalid("content-type must be application/grpc".to_owned()));
     }
@@ -127,7 +151,9 @@ const PREFIX: usize = 5;
 /// The one message of a unary request, decompressed.
 fn message(mut frame: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes, IngestError> {
     let Some(prefix) = frame.first_chunk::<PREFIX>() else {
-        return Err(IngestError::Invalid("the gRPC message is missing or truncated".to_owned()));
+        return Err(IngestError::Invalid(
+            "the gRPC message is missing or truncated".to_owned(),
+        ));
     };
     let compressed = match prefix[0] {
         0 => false,
@@ -137,7 +163,9 @@ fn message(mut frame: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes,
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     if frame.len() - PREFIX != length {
         let sent = frame.len() - PREFIX;
-        return Err(IngestError::Invalid(format!("the gRPC message says {length} bytes but {sent} were sent")));
+        return Err(IngestError::Invalid(format!(
+            "the gRPC message says {length} bytes but {sent} were sent"
+        )));
     }
     let body = frame.split_off(PREFIX);
     if !compressed {
@@ -148,10 +176,12 @@ fn message(mut frame: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes,
         Some(encoding @ (Encoding::Gzip | Encoding::Zstd | Encoding::Deflate)) => {
             Ok(decompress(encoding, &body, limit)?.into())
         }
-        Some(Encoding::Identity) => {
-            Err(IngestError::Invalid("the message is compressed but grpc-encoding says it is not".to_owned()))
-        }
-        None => Err(IngestError::Unsupported(format!("grpc-encoding {name:?} is not supported; use gzip or zstd"))),
+        Some(Encoding::Identity) => Err(IngestError::Invalid(
+            "the message is compressed but grpc-encoding says it is not".to_owned(),
+        )),
+        None => Err(IngestError::Unsupported(format!(
+            "grpc-encoding {name:?} is not supported; use gzip or zstd"
+        ))),
     }
 }
 
@@ -185,7 +215,10 @@ fn failure(error: &IngestError) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(error.grpc_code()));
     headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("gzip,zstd,deflate"));
-    for (name, text) in [(GRPC_MESSAGE, percent_encode(&message)), (GRPC_DETAILS, STANDARD_NO_PAD.encode(details))] {
+    for (name, text) in [
+        (GRPC_MESSAGE, percent_encode(&message)),
+        (GRPC_DETAILS, STANDARD_NO_PAD.encode(details)),
+    ] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
         }

@@ -30,12 +30,25 @@ pub const TENANT_HEADER: &str = "x-scope-orgid";
 /// The routes of port 4318. `origins` may send from browsers (CORS); `*` allows all.
 pub fn router(ingest: Ingest, origins: &[String]) -> Router {
     let router = Router::new()
-        .route("/v1/traces", post(|state, request| export(state, Signal::Traces, request)).fallback(wrong_method))
-        .route("/v1/metrics", post(|state, request| export(state, Signal::Metrics, request)).fallback(wrong_method))
-        .route("/v1/logs", post(|state, request| export(state, Signal::Logs, request)).fallback(wrong_method))
+        .route(
+            "/v1/traces",
+            post(|state, request| export(state, Signal::Traces, request)).fallback(wrong_method),
+        )
+        .route(
+            "/v1/metrics",
+            post(|state, request| export(state, Signal::Metrics, request)).fallback(wrong_method),
+        )
+        .route(
+            "/v1/logs",
+            post(|state, request| export(state, Signal::Logs, request)).fallback(wrong_method),
+        )
         .fallback(wrong_path)
         .with_state(ingest);
-    if origins.is_empty() { router } else { router.layer(cors(origins)) }
+    if origins.is_empty() {
+        router
+    } else {
+        router.layer(cors(origins))
+    }
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
@@ -77,7 +90,10 @@ enum Format {
 
 impl Format {
     fn of(headers: &HeaderMap) -> Result<Self, IngestError> {
-        let value = headers.get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap_or_default()).unwrap_or_default();
+        let value = headers
+            .get(header::CONTENT_TYPE)
+            .map(|v| v.to_str().unwrap_or_default())
+            .unwrap_or_default();
         let media = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match media.as_str() {
             "application/x-protobuf" | "application/protobuf" => Ok(Self::Protobuf),
@@ -107,7 +123,13 @@ async fn export(State(ingest): State<Ingest>, signal: Signal, request: Request) 
     };
     let status = status_of(&outcome);
     let response = respond(format.unwrap_or(Format::Json), signal, outcome);
-    ingest.inner.telemetry.request(telemetry_signal(signal), Transport::Http, status, started.elapsed(), received);
+    ingest.inner.telemetry.request(
+        telemetry_signal(signal),
+        Transport::Http,
+        status,
+        started.elapsed(),
+        received,
+    );
     response
 }
 
@@ -125,7 +147,9 @@ async fn handle(
         Some(value) => {
             let name = value.to_str().unwrap_or("?");
             Encoding::parse(name).ok_or_else(|| {
-                IngestError::Unsupported(format!("content encoding {name:?} is not supported; use gzip, zstd or deflate"))
+                IngestError::Unsupported(format!(
+                    "content encoding {name:?} is not supported; use gzip, zstd or deflate"
+                ))
             })?
         }
     };
@@ -170,9 +194,11 @@ pub(crate) fn tenant_of(headers: &HeaderMap) -> Result<TenantId, IngestError> {
 pub(crate) async fn read_body(body: Body, limit: usize) -> Result<Bytes, IngestError> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(IngestError::TooLarge { limit, what: "as sent", key: "ingest.max_request_bytes" })
-        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(IngestError::TooLarge {
+            limit,
+            what: "as sent",
+            key: "ingest.max_request_bytes",
+        }),
         Err(error) => Err(IngestError::Invalid(format!("the body could not be read: {error}"))),
     }
 }
@@ -214,7 +240,9 @@ fn respond(format: Format, signal: Signal, outcome: Result<Accepted, IngestError
     if let Some(delay) = retry {
         // Whole seconds, rounded up (RFC 9110, section 10.2.3).
         let seconds = delay.as_millis().div_ceil(1000).max(1) as u64;
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

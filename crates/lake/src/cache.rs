@@ -25,7 +25,11 @@ impl CacheSizes {
     /// A sensible split of `total` bytes.
     pub const fn split(total: u64, local: bool) -> Self {
         let ranges = if local { 0 } else { total * 3 / 8 };
-        Self { slices: total / 2, footers: total / 8, ranges }
+        Self {
+            slices: total / 2,
+            footers: total / 8,
+            ranges,
+        }
     }
 }
 

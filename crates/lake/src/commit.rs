@@ -58,9 +58,18 @@ impl Lake {
         let mut fresh = vec![true; commit.requests.len()];
         let mut phases = [Duration::ZERO; 3];
         loop {
-            if commit.rows.iter().all(|rows| rows.batch.num_rows() == 0 || !is_item(rows.dataset)) {
+            if commit
+                .rows
+                .iter()
+                .all(|rows| rows.batch.num_rows() == 0 || !is_item(rows.dataset))
+            {
                 // Nothing new is left; resources and series alone need no commit.
-                return Ok(Committed { fresh, bytes: 0, rows: 0, phases });
+                return Ok(Committed {
+                    fresh,
+                    bytes: 0,
+                    rows: 0,
+                    phases,
+                });
             }
             // Entries are numbered by the requests' ranges, so an emptied one keeps its place.
             let live = (0..fresh.len()).filter(|&i| fresh[i]).collect::<Vec<_>>();
@@ -78,7 +87,10 @@ impl Lake {
             let now = self.inner.clock.now();
             let path = format!("segments/{}/{}.seg", day_name(now), unique_name());
             let bytes = encoded.bytes.len() as u64;
-            self.inner.store.put(&Path::from(path.as_str()), encoded.bytes.into()).await?;
+            self.inner
+                .store
+                .put(&Path::from(path.as_str()), encoded.bytes.into())
+                .await?;
             phases[1] += started.elapsed();
             let started = Instant::now();
             let segment = NewSegment {
@@ -93,7 +105,9 @@ impl Lake {
             };
             let outcome = self.inner.catalog.commit_segment(&segment, now).await;
             phases[2] += started.elapsed();
-            self.inner.telemetry.catalog_operation("commit_segment", started.elapsed());
+            self.inner
+                .telemetry
+                .catalog_operation("commit_segment", started.elapsed());
             let outcome = outcome?;
             match outcome {
                 CommitOutcome::Committed { slice_ids, .. } => {
@@ -102,7 +116,12 @@ impl Lake {
                         count += rows.batch.num_rows() as u64;
                         self.inner.cache.slices.insert(id, rows.batch);
                     }
-                    return Ok(Committed { fresh, bytes, rows: count, phases });
+                    return Ok(Committed {
+                        fresh,
+                        bytes,
+                        rows: count,
+                        phases,
+                    });
                 }
                 CommitOutcome::Duplicates(indexes) => {
                     // Somebody committed these requests first (a client that retried elsewhere): leave them out.
@@ -130,7 +149,10 @@ fn without(commit: Commit, fresh: &[bool]) -> Result<Commit, LakeError> {
     let mut rows = Vec::with_capacity(commit.rows.len());
     for (entry, part) in commit.rows.into_iter().enumerate() {
         rows.push(match keep.get(&entry) {
-            Some(keep) => Rows { batch: select(&part.batch, keep)?, ..part },
+            Some(keep) => Rows {
+                batch: select(&part.batch, keep)?,
+                ..part
+            },
             None => part,
         });
     }
@@ -139,11 +161,19 @@ fn without(commit: Commit, fresh: &[bool]) -> Result<Commit, LakeError> {
         .into_iter()
         .zip(fresh)
         .map(|(request, &fresh)| Request {
-            ranges: if fresh { moved(&request.ranges, &keep) } else { Vec::new() },
+            ranges: if fresh {
+                moved(&request.ranges, &keep)
+            } else {
+                Vec::new()
+            },
             key: request.key,
         })
         .collect();
-    Ok(Commit { rows, requests, columns: commit.columns })
+    Ok(Commit {
+        rows,
+        requests,
+        columns: commit.columns,
+    })
 }
 
 fn select(batch: &RecordBatch, keep: &[bool]) -> Result<RecordBatch, LakeError> {
@@ -170,5 +200,8 @@ pub fn is_item(dataset: Dataset) -> bool {
 
 /// A key for a request's payload: tenant and hash.
 pub fn request_key(tenant: &TenantId, payload_hash: u128) -> RequestKey {
-    RequestKey { tenant: tenant.clone(), hash: payload_hash.to_be_bytes() }
+    RequestKey {
+        tenant: tenant.clone(),
+        hash: payload_hash.to_be_bytes(),
+    }
 }

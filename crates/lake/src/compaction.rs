@@ -89,8 +89,11 @@ impl Lake {
     ) -> Result<Option<CompactionReport>, LakeError> {
         let now = self.inner.clock.now();
         let name = format!("compact/{tenant}/{dataset}");
-        let Some(lease) =
-            self.inner.catalog.acquire_lease(&name, &self.inner.writer, options.lease_ttl, now).await?
+        let Some(lease) = self
+            .inner
+            .catalog
+            .acquire_lease(&name, &self.inner.writer, options.lease_ttl, now)
+            .await?
         else {
             return Ok(None);
         };
@@ -99,7 +102,9 @@ impl Lake {
         match outcome {
             Ok(report) => Ok(Some(report)),
             // Somebody else was faster, for instance retention: the next round sees the new state.
-            Err(LakeError::Catalog(CatalogError::Conflict(_) | CatalogError::Fenced { .. })) => Ok(Some(Default::default())),
+            Err(LakeError::Catalog(CatalogError::Conflict(_) | CatalogError::Fenced { .. })) => {
+                Ok(Some(Default::default()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -116,7 +121,9 @@ impl Lake {
         loop {
             let now = self.inner.clock.now();
             let slices = self.inner.catalog.live_slices(tenant, dataset, 4096).await?;
-            let Some(inputs) = due_slices(slices, options, force, now) else { break };
+            let Some(inputs) = due_slices(slices, options, force, now) else {
+                break;
+            };
             self.inner.catalog.renew_lease(lease, options.lease_ttl, now).await?;
             report.add(self.rewrite(tenant, dataset, &inputs, &[], options, lease).await?);
         }
@@ -147,8 +154,15 @@ impl Lake {
         }
         let level = parts.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
         let written = tokio::task::spawn_blocking(move || rewrite_rows(dataset, batches)).await??;
-        let mut report = CompactionReport { runs: 1, ..Default::default() };
-        report.input_bytes = slices.iter().map(|s| s.length).chain(parts.iter().map(|p| p.bytes)).sum::<i64>() as u64;
+        let mut report = CompactionReport {
+            runs: 1,
+            ..Default::default()
+        };
+        report.input_bytes = slices
+            .iter()
+            .map(|s| s.length)
+            .chain(parts.iter().map(|p| p.bytes))
+            .sum::<i64>() as u64;
         let mut add = Vec::with_capacity(written.len());
         for part in written {
             report.rows += part.rows as u64;
@@ -187,7 +201,10 @@ impl Lake {
     ) -> Result<NewPart, LakeError> {
         let path = format!("{tenant}/{dataset}/{}/{}.parquet", day_name(part.min_ts), unique_name());
         let bytes = part.bytes.len() as i64;
-        self.inner.store.put(&Path::from(path.as_str()), part.bytes.into()).await?;
+        self.inner
+            .store
+            .put(&Path::from(path.as_str()), part.bytes.into())
+            .await?;
         Ok(NewPart {
             tenant: tenant.clone(),
             dataset,
@@ -221,17 +238,16 @@ impl Lake {
         }
         let reader = self.part_reader(PartFile::from(part));
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
-        Ok(builder.with_batch_size(part::ROW_GROUP_ROWS).build()?.try_collect().await?)
+        Ok(builder
+            .with_batch_size(part::ROW_GROUP_ROWS)
+            .build()?
+            .try_collect()
+            .await?)
     }
 }
 
 /// The oldest slices that should be compacted together now.
-fn due_slices(
-    slices: Vec<Slice>,
-    options: &CompactionOptions,
-    force: bool,
-    now: UnixNanos,
-) -> Option<Vec<Slice>> {
+fn due_slices(slices: Vec<Slice>, options: &CompactionOptions, force: bool, now: UnixNanos) -> Option<Vec<Slice>> {
     let rows: i64 = slices.iter().map(|s| s.rows).sum();
     let oldest = slices.first()?.created_at;
     let age = Duration::from_nanos(now.saturating_sub(oldest).max(0) as u64);
@@ -256,7 +272,10 @@ fn due_parts(parts: Vec<Part>, options: &CompactionOptions) -> Option<Vec<Part>>
     for part in parts {
         // A part that is large enough is left alone for good.
         if part.rows * 2 < options.max_rows && part.level < MAX_LEVEL {
-            groups.entry((part.min_ts.div_euclid(DAY), part.level)).or_default().push(part);
+            groups
+                .entry((part.min_ts.div_euclid(DAY), part.level))
+                .or_default()
+                .push(part);
         }
     }
     for (_, mut group) in groups {
@@ -292,8 +311,16 @@ fn rewrite_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<Writt
             }
             Some(rows) => {
                 let indices = UInt32Array::from(rows);
-                let columns = merged.columns.iter().map(|c| take(c, &indices, None)).collect::<Result<_, _>>()?;
-                let day = Merged { schema: merged.schema.clone(), columns, rows: indices.len() };
+                let columns = merged
+                    .columns
+                    .iter()
+                    .map(|c| take(c, &indices, None))
+                    .collect::<Result<_, _>>()?;
+                let day = Merged {
+                    schema: merged.schema.clone(),
+                    columns,
+                    rows: indices.len(),
+                };
                 written.push(part::write(dataset, day)?);
             }
         }
@@ -304,10 +331,14 @@ fn rewrite_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<Writt
 /// Row numbers by UTC day; a single `None` if all rows are of one day.
 fn by_day(dataset: Dataset, merged: &Merged) -> Vec<Option<Vec<u32>>> {
     let times = merged.column(columns::time_column(dataset));
-    let Some(times) = times.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>()) else { return vec![None] };
+    let Some(times) = times.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>()) else {
+        return vec![None];
+    };
     let mut days: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
     let values = times.values();
-    let (min, max) = values.iter().fold((i64::MAX, i64::MIN), |(a, b), &t| (a.min(t), b.max(t)));
+    let (min, max) = values
+        .iter()
+        .fold((i64::MAX, i64::MIN), |(a, b), &t| (a.min(t), b.max(t)));
     if values.is_empty() || min.div_euclid(DAY) == max.div_euclid(DAY) {
         return vec![None];
     }

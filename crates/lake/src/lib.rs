@@ -60,7 +60,16 @@ impl Lake {
         telemetry: Telemetry,
     ) -> Self {
         let cache = cache::Caches::new(sizes);
-        Self { inner: Arc::new(Inner { store, catalog, clock, cache, telemetry, writer }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                catalog,
+                clock,
+                cache,
+                telemetry,
+                writer,
+            }),
+        }
     }
 
     /// A consistent view of a tenant's datasets; see [`Catalog::snapshot`].
@@ -131,7 +140,11 @@ fn day_name(nanos: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }

@@ -59,7 +59,12 @@ const GC_BATCH: i64 = 500;
 
 impl Lake {
     /// Runs all background work until `stop` becomes true.
-    pub async fn maintain(&self, options: MaintenanceOptions, observer: &dyn Observer, mut stop: watch::Receiver<bool>) {
+    pub async fn maintain(
+        &self,
+        options: MaintenanceOptions,
+        observer: &dyn Observer,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut compaction = tokio::time::interval(options.compaction_interval);
         let mut gc = tokio::time::interval(options.gc_interval);
         compaction.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -86,7 +91,9 @@ impl Lake {
         }
         for entry in self.inner.catalog.backlog().await? {
             observer.backlog(entry.dataset, entry.slices, entry.rows);
-            let age = entry.oldest_created_at.map_or(0, |at| self.inner.clock.now().saturating_sub(at).max(0));
+            let age = entry
+                .oldest_created_at
+                .map_or(0, |at| self.inner.clock.now().saturating_sub(at).max(0));
             let due = entry.rows >= options.target_rows || Duration::from_nanos(age as u64) >= options.max_slice_age;
             if entry.slices > 0 && due {
                 if let Some(report) = self.compact(&entry.tenant, entry.dataset, options, false).await? {
@@ -101,7 +108,11 @@ impl Lake {
     ///
     /// # Errors
     /// [`LakeError`].
-    pub async fn compact_all(&self, options: &CompactionOptions, observer: &dyn Observer) -> Result<CompactionReport, LakeError> {
+    pub async fn compact_all(
+        &self,
+        options: &CompactionOptions,
+        observer: &dyn Observer,
+    ) -> Result<CompactionReport, LakeError> {
         let mut total = CompactionReport::default();
         loop {
             let mut left = false;
@@ -133,14 +144,19 @@ impl Lake {
     }
 
     fn before(&self, age: Duration) -> UnixNanos {
-        self.inner.clock.now().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+        self.inner
+            .clock
+            .now()
+            .saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
     }
 
     /// Removes what is older than its retention.
     async fn expire(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
         for tenant in self.inner.catalog.tenants().await? {
             for dataset in Dataset::ALL {
-                let Some(kept) = (options.retention)(&tenant, dataset) else { continue };
+                let Some(kept) = (options.retention)(&tenant, dataset) else {
+                    continue;
+                };
                 let referred = matches!(dataset, Dataset::Resources | Dataset::MetricSeries);
                 let cutoff = self.before(if referred { kept + REFERENCE_MARGIN } else { kept });
                 let catalog = &self.inner.catalog;
@@ -150,9 +166,12 @@ impl Lake {
                 // The same lease as compaction's: neither pulls the rows from under the other.
                 let name = format!("compact/{tenant}/{dataset}");
                 let (now, ttl) = (self.inner.clock.now(), options.compaction.lease_ttl);
-                let Some(lease) = catalog.acquire_lease(&name, &self.inner.writer, ttl, now).await? else { continue };
-                let expired =
-                    catalog.expire(&tenant, dataset, cutoff, &lease, now, options.compaction.grace).await;
+                let Some(lease) = catalog.acquire_lease(&name, &self.inner.writer, ttl, now).await? else {
+                    continue;
+                };
+                let expired = catalog
+                    .expire(&tenant, dataset, cutoff, &lease, now, options.compaction.grace)
+                    .await;
                 catalog.release_lease(&lease).await?;
                 let expired = expired?;
                 observer.expired(dataset, &expired);

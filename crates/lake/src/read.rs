@@ -8,8 +8,8 @@ use bytes::Bytes;
 use catalog::{Part, Slice};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use object_store::path::Path;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
@@ -62,7 +62,11 @@ impl Lake {
         }
         self.inner.telemetry.cache_miss("slices");
         let range = slice.offset as u64..(slice.offset + slice.length) as u64;
-        let bytes = self.inner.store.get_range(&Path::from(slice.path.as_str()), range).await?;
+        let bytes = self
+            .inner
+            .store
+            .get_range(&Path::from(slice.path.as_str()), range)
+            .await?;
         let (path, checksum) = (slice.path.clone(), slice.checksum);
         let batch = tokio::task::spawn_blocking(move || decode_slice(&bytes, checksum, &path)).await??;
         self.inner.cache.slices.insert(slice.id, batch.clone());
@@ -86,7 +90,10 @@ impl Lake {
 
     /// A reader of a part.
     pub fn part_reader(&self, file: PartFile) -> PartReader {
-        PartReader { lake: self.clone(), file }
+        PartReader {
+            lake: self.clone(),
+            file,
+        }
     }
 
     /// Which blocks of a spans part may hold a trace: one short read of its index.
@@ -99,7 +106,12 @@ impl Lake {
         let path: Arc<str> = part.path.as_str().into();
         let mut range = index::guess(trace_id, entries);
         loop {
-            let bytes = self.range(&path, offset + range.start * ENTRY_BYTES..offset + range.end * ENTRY_BYTES).await?;
+            let bytes = self
+                .range(
+                    &path,
+                    offset + range.start * ENTRY_BYTES..offset + range.end * ENTRY_BYTES,
+                )
+                .await?;
             match index::search(trace_id, &bytes, range, entries) {
                 Lookup::Blocks(blocks) => return Ok(TraceBlocks { blocks }),
                 Lookup::ReadMore => range = 0..entries,
@@ -120,7 +132,11 @@ impl Lake {
             return Ok(bytes);
         }
         self.inner.telemetry.cache_miss("ranges");
-        let bytes = self.inner.store.get_range(&Path::from(path.as_ref()), key.1.clone()).await?;
+        let bytes = self
+            .inner
+            .store
+            .get_range(&Path::from(path.as_ref()), key.1.clone())
+            .await?;
         cache.insert(key, bytes.clone());
         Ok(bytes)
     }
@@ -153,7 +169,11 @@ impl PartReader {
         let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
         reader.try_parse_sized(&bytes, self.file.bytes)?;
         let footer = Arc::new(reader.finish()?);
-        self.lake.inner.cache.footers.insert(Arc::clone(&self.file.path), Arc::clone(&footer));
+        self.lake
+            .inner
+            .cache
+            .footers
+            .insert(Arc::clone(&self.file.path), Arc::clone(&footer));
         Ok(footer)
     }
 }

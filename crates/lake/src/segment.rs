@@ -76,7 +76,10 @@ pub fn encode(rows: &[Rows]) -> Result<Encoded, LakeError> {
             checksum: xxh3_64(&bytes[offset..]) as i64,
         });
     }
-    Ok(Encoded { bytes: bytes.into(), slices })
+    Ok(Encoded {
+        bytes: bytes.into(),
+        slices,
+    })
 }
 
 /// Encodes the rows of one slice.
@@ -104,24 +107,37 @@ fn encode_slice(batch: &RecordBatch) -> Result<Vec<u8>, LakeError> {
 /// # Errors
 /// [`LakeError::Damaged`] if the bytes are not what was written.
 pub fn decode_slice(bytes: &[u8], checksum: i64, path: &str) -> Result<RecordBatch, LakeError> {
-    let damaged = |what: &str| LakeError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let damaged = |what: &str| LakeError::Damaged {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
     if xxh3_64(bytes) as i64 != checksum {
         return Err(damaged("a slice's checksum differs from the catalog's"));
     }
-    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten().unwrap_or(0);
+    let size = zstd::zstd_safe::get_frame_content_size(bytes)
+        .ok()
+        .flatten()
+        .unwrap_or(0);
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     if size > MAX_SLICE_BYTES {
         return Err(damaged("a slice claims an impossible size"));
     }
     let stream = zstd::bulk::decompress(bytes, size).map_err(|_| damaged("a slice is not a ZSTD frame"))?;
     let mut reader = StreamReader::try_new(Cursor::new(stream), None)?;
-    reader.next().ok_or_else(|| damaged("a slice has no record batch"))?.map_err(LakeError::Arrow)
+    reader
+        .next()
+        .ok_or_else(|| damaged("a slice has no record batch"))?
+        .map_err(LakeError::Arrow)
 }
 
 /// Least and greatest time of the rows, in ns; 0 for both if there is none.
 pub fn time_range(dataset: Dataset, batch: &RecordBatch) -> (UnixNanos, UnixNanos) {
-    let Some(column) = batch.column_by_name(columns::time_column(dataset)) else { return (0, 0) };
-    let Some(times) = column.as_primitive_opt::<TimestampNanosecondType>() else { return (0, 0) };
+    let Some(column) = batch.column_by_name(columns::time_column(dataset)) else {
+        return (0, 0);
+    };
+    let Some(times) = column.as_primitive_opt::<TimestampNanosecondType>() else {
+        return (0, 0);
+    };
     if times.is_empty() {
         return (0, 0);
     }

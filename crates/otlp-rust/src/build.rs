@@ -25,11 +25,20 @@ const MAX_COMPACTION_ROWS: u64 = 4_000_000;
 /// What could not be reached or used, and where.
 pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
     let location = store_location(config)?;
-    let store = location.open().with_context(|| format!("cannot open the object store {}", config.store.url))?;
+    let store = location
+        .open()
+        .with_context(|| format!("cannot open the object store {}", config.store.url))?;
     let store = lake::store::observed(store, telemetry.clone());
     let catalog = catalog(config).await?;
     let sizes = CacheSizes::split(config.cache.max_bytes, location.is_local());
-    Ok(Lake::new(store, catalog, Arc::new(SystemClock), writer_name(), sizes, telemetry.clone()))
+    Ok(Lake::new(
+        store,
+        catalog,
+        Arc::new(SystemClock),
+        writer_name(),
+        sizes,
+        telemetry.clone(),
+    ))
 }
 
 async fn catalog(config: &Config) -> Result<Catalog> {
@@ -39,9 +48,17 @@ async fn catalog(config: &Config) -> Result<Catalog> {
     };
     let shown = &config.catalog.url;
     let url = catalog::CatalogUrl::parse(&url).with_context(|| format!("cannot use the catalog {shown}"))?;
-    let options = ConnectOptions { max_connections: config.catalog.max_connections, ..ConnectOptions::default() };
-    let catalog = Catalog::connect(&url, options).await.with_context(|| format!("cannot open the catalog {shown}"))?;
-    let report = catalog.migrate().await.with_context(|| format!("cannot migrate the catalog {shown}"))?;
+    let options = ConnectOptions {
+        max_connections: config.catalog.max_connections,
+        ..ConnectOptions::default()
+    };
+    let catalog = Catalog::connect(&url, options)
+        .await
+        .with_context(|| format!("cannot open the catalog {shown}"))?;
+    let report = catalog
+        .migrate()
+        .await
+        .with_context(|| format!("cannot migrate the catalog {shown}"))?;
     if report.from != report.to {
         tracing::info!(from = report.from, to = report.to, "catalog migrated");
     }
@@ -57,28 +74,56 @@ fn writer_name() -> String {
 
 fn store_location(config: &Config) -> Result<StoreLocation> {
     let store = &config.store;
-    let mut options = vec![("timeout".to_owned(), format!("{} seconds", store.request_timeout.as_secs().max(1)))];
+    let mut options = vec![(
+        "timeout".to_owned(),
+        format!("{} seconds", store.request_timeout.as_secs().max(1)),
+    )];
     let mut set = |key: &str, value: Option<String>| options.extend(value.map(|v| (key.to_owned(), v)));
     let url = match &store.url {
         config::StoreUrl::Local { path } => return Ok(StoreLocation::Local(path.clone())),
         config::StoreUrl::S3 { bucket, prefix } => {
-            set("aws_endpoint", store.s3.endpoint.as_ref().map(|u| u.as_str().trim_end_matches('/').to_owned()));
-            set("aws_region", Some(store.s3.region.clone().unwrap_or_else(|| "us-east-1".to_owned())));
+            set(
+                "aws_endpoint",
+                store
+                    .s3
+                    .endpoint
+                    .as_ref()
+                    .map(|u| u.as_str().trim_end_matches('/').to_owned()),
+            );
+            set(
+                "aws_region",
+                Some(store.s3.region.clone().unwrap_or_else(|| "us-east-1".to_owned())),
+            );
             set("aws_access_key_id", store.s3.access_key_id.clone());
-            set("aws_secret_access_key", store.s3.secret_access_key.as_ref().map(|s| s.expose().to_owned()));
+            set(
+                "aws_secret_access_key",
+                store.s3.secret_access_key.as_ref().map(|s| s.expose().to_owned()),
+            );
             set("aws_allow_http", Some(store.s3.allow_http.to_string()));
-            set("aws_virtual_hosted_style_request", Some(store.s3.virtual_hosted_style.to_string()));
+            set(
+                "aws_virtual_hosted_style_request",
+                Some(store.s3.virtual_hosted_style.to_string()),
+            );
             format!("s3://{bucket}/{prefix}")
         }
         config::StoreUrl::Gcs { bucket, prefix } => {
-            set("google_service_account", store.gcs.service_account_path.as_ref().map(|p| p.display().to_string()));
+            set(
+                "google_service_account",
+                store.gcs.service_account_path.as_ref().map(|p| p.display().to_string()),
+            );
             set("google_base_url", store.gcs.endpoint.as_ref().map(ToString::to_string));
             format!("gs://{bucket}/{prefix}")
         }
         config::StoreUrl::Azure { container, prefix } => {
             set("azure_storage_account_name", store.azure.account.clone());
-            set("azure_storage_account_key", store.azure.access_key.as_ref().map(|s| s.expose().to_owned()));
-            set("azure_storage_endpoint", store.azure.endpoint.as_ref().map(ToString::to_string));
+            set(
+                "azure_storage_account_key",
+                store.azure.access_key.as_ref().map(|s| s.expose().to_owned()),
+            );
+            set(
+                "azure_storage_endpoint",
+                store.azure.endpoint.as_ref().map(ToString::to_string),
+            );
             set("azure_allow_http", Some(store.azure.allow_http.to_string()));
             format!("az://{container}/{prefix}")
         }

@@ -132,13 +132,21 @@ impl Settings {
             }
         };
         let address = |a: Option<SocketAddr>| a.map(|a| a.to_string());
-        set("server.data_dir", "--data-dir", self.data_dir.map(|p| p.to_string_lossy().into_owned()));
+        set(
+            "server.data_dir",
+            "--data-dir",
+            self.data_dir.map(|p| p.to_string_lossy().into_owned()),
+        );
         set("server.otlp_grpc", "--otlp-grpc", address(self.otlp_grpc));
         set("server.otlp_http", "--otlp-http", address(self.otlp_http));
         set("server.http", "--http", address(self.http));
         set("server.admin", "--admin", address(self.admin));
         set("server.role", "--role", self.role);
-        let sources = Sources { file: self.config, env: std::env::vars().collect(), overrides };
+        let sources = Sources {
+            file: self.config,
+            env: std::env::vars().collect(),
+            overrides,
+        };
         Ok(config::load(sources)?)
     }
 }
@@ -159,7 +167,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 /// The asynchronous runtime. DataFusion's planner recurses deeply in debug builds, hence the stack.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().thread_stack_size(8 << 20).build().context("cannot start the runtime")
+    builder
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .context("cannot start the runtime")
 }
 
 fn configuration(command: ConfigCommand) -> Result<ExitCode> {
@@ -187,7 +199,9 @@ async fn sql(args: SqlArgs) -> Result<ExitCode> {
                 bail!("no query: otlp-rust sql \"SELECT ...\", or send one to standard input");
             }
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read the query")?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read the query")?;
             text
         }
     };

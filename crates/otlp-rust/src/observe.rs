@@ -30,7 +30,8 @@ impl Observer for Recorder {
     }
 
     fn expired(&self, dataset: Dataset, expired: &catalog::Expired) {
-        self.0.retention_deleted(dataset, expired.rows.max(0) as u64, expired.bytes.max(0) as u64);
+        self.0
+            .retention_deleted(dataset, expired.rows.max(0) as u64, expired.bytes.max(0) as u64);
     }
 
     fn collected(&self, objects: u64, bytes: u64) {

@@ -87,11 +87,22 @@ async fn serve(config: Config) -> Result<ExitCode> {
     let observer: Arc<dyn Observer> = Arc::new(Recorder(telemetry.clone()));
     let (ready, readiness) = watch::channel(Readiness::Starting);
     let (stop, stopped) = watch::channel(false);
-    let server = Server { config, telemetry, lake, query, observer, stopped };
+    let server = Server {
+        config,
+        telemetry,
+        lake,
+        query,
+        observer,
+        stopped,
+    };
     let mut tasks = JoinSet::new();
     // Everything is bound before anything is served: a port that is taken ends the start, not half of the service.
     server.api(&mut tasks, readiness).await?;
-    let receivers = if server.config.server.roles.ingest { Some(server.receivers(&mut tasks).await?) } else { None };
+    let receivers = if server.config.server.roles.ingest {
+        Some(server.receivers(&mut tasks).await?)
+    } else {
+        None
+    };
     if server.config.server.roles.compact {
         let (lake, observer, stopped) = (server.lake.clone(), server.observer.clone(), server.stopped.clone());
         let options = build::maintenance_options(&server.config);
@@ -159,7 +170,10 @@ impl Server {
     fn serve_http(&self, tasks: &mut JoinSet<()>, listener: TcpListener, router: Router, what: &'static str) {
         let stopped = self.stopped.clone();
         tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until(stopped)).await {
+            if let Err(error) = axum::serve(listener, router)
+                .with_graceful_shutdown(until(stopped))
+                .await
+            {
                 tracing::error!(%error, "{what} ended");
             }
         });
@@ -178,19 +192,33 @@ impl Server {
         let listener = bind(self.config.server.http, "the API", "--http").await?;
         self.serve_http(tasks, listener, api::router(state), "the API");
         let listener = bind(self.config.server.admin, "own metrics", "--admin").await?;
-        self.serve_http(tasks, listener, api::admin_router(self.telemetry.clone()), "the metrics endpoint");
+        self.serve_http(
+            tasks,
+            listener,
+            api::admin_router(self.telemetry.clone()),
+            "the metrics endpoint",
+        );
         Ok(())
     }
 
     async fn receivers(&self, tasks: &mut JoinSet<()>) -> Result<Receivers> {
-        let ingest = Ingest::new(self.lake.clone(), build::ingest_options(&self.config), self.telemetry.clone());
+        let ingest = Ingest::new(
+            self.lake.clone(),
+            build::ingest_options(&self.config),
+            self.telemetry.clone(),
+        );
         let grpc = bind(self.config.server.otlp_grpc, "OTLP/gRPC", "--otlp-grpc").await?;
         let http = bind(self.config.server.otlp_http, "OTLP/HTTP", "--otlp-http").await?;
         let origins = match &self.config.server.cors {
             CorsOrigins::Any => vec!["*".to_owned()],
             CorsOrigins::List(origins) => origins.clone(),
         };
-        self.serve_http(tasks, http, ingest::http::router(ingest.clone(), &origins), "the OTLP/HTTP receiver");
+        self.serve_http(
+            tasks,
+            http,
+            ingest::http::router(ingest.clone(), &origins),
+            "the OTLP/HTTP receiver",
+        );
         let services = ingest::grpc::services(ingest.clone()).map_err(anyhow::Error::msg)?;
         let stopped = self.stopped.clone();
         let routes = services.routes.prepare();
@@ -210,7 +238,11 @@ impl Server {
         });
         let committing = ingest.clone();
         let committer = tokio::spawn(async move { committing.run().await });
-        Ok(Receivers { ingest, health: services.health, committer })
+        Ok(Receivers {
+            ingest,
+            health: services.health,
+            committer,
+        })
     }
 }
 
@@ -225,7 +257,10 @@ fn banner(config: &Config) {
         println!("  OTLP/gRPC http://{}", server.otlp_grpc);
         println!("  OTLP/HTTP http://{}", server.otlp_http);
     }
-    println!("  API       http://{}   (SQL: otlp-rust sql \"SELECT * FROM spans LIMIT 10\" --url http://{})", server.http, server.http);
+    println!(
+        "  API       http://{}   (SQL: otlp-rust sql \"SELECT * FROM spans LIMIT 10\" --url http://{})",
+        server.http, server.http
+    );
     println!("  metrics   http://{}/metrics", server.admin);
     if config.postgres_wire.enabled {
         let listen = config.postgres_wire.listen;
@@ -233,7 +268,13 @@ fn banner(config: &Config) {
     }
     if server.roles.ingest {
         println!("point an OpenTelemetry SDK here:");
-        println!("  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{} OTEL_EXPORTER_OTLP_PROTOCOL=grpc", server.otlp_grpc);
-        println!("  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", server.otlp_http);
+        println!(
+            "  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{} OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+            server.otlp_grpc
+        );
+        println!(
+            "  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+            server.otlp_http
+        );
     }
 }

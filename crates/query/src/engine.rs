@@ -120,6 +120,7 @@ impl QueryEngine {
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.inner.runtime))
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(crate::coop::YieldAfterJoins))
             .build();
         SessionContext::new_with_state(state)
     }
@@ -144,8 +145,18 @@ impl QueryEngine {
         let schema = stream.schema();
         let deadline = Box::pin(tokio::time::sleep(timeout));
         let rows_left = self.inner.options.max_rows.unwrap_or(u64::MAX);
-        let stream = Limited { stream, deadline, timeout, rows_left, done: false, _permit: permit };
-        Ok(QueryResult { schema, stream: Box::pin(stream) })
+        let stream = Limited {
+            stream,
+            deadline,
+            timeout,
+            rows_left,
+            done: false,
+            _permit: permit,
+        };
+        Ok(QueryResult {
+            schema,
+            stream: Box::pin(stream),
+        })
     }
 
     async fn plan(&self, tenant: &TenantId, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
@@ -157,7 +168,10 @@ impl QueryEngine {
         let named = references.iter().map(|r| r.table()).collect::<BTreeSet<_>>();
         let about_tables = references.iter().any(|r| r.schema() == Some("information_schema"))
             || matches!(&statement, Statement::Statement(s) if s.to_string().to_ascii_uppercase().starts_with("SHOW"));
-        let tables = TABLES.into_iter().filter(|t| about_tables || named.contains(t)).collect::<Vec<_>>();
+        let tables = TABLES
+            .into_iter()
+            .filter(|t| about_tables || named.contains(t))
+            .collect::<Vec<_>>();
         let mut columns = HashSet::new();
         for (name, table) in self.tables(tenant, &tables).await? {
             columns.extend(table.schema().fields().iter().map(|f| f.name().clone()));
@@ -167,7 +181,10 @@ impl QueryEngine {
             resolve_attributes(statement, &columns);
         }
         let plan = context.state().statement_to_plan(statement).await?;
-        let allowed = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let allowed = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
         allowed.verify_plan(&plan)?;
         let frame = context.execute_logical_plan(plan).await?;
         Ok(frame.execute_stream().await?)
@@ -179,7 +196,10 @@ impl QueryEngine {
         tenant: &TenantId,
         names: &[&'static str],
     ) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>, QueryError> {
-        let datasets = names.iter().flat_map(|n| views::datasets_of(n).unwrap_or_default()).collect::<BTreeSet<_>>();
+        let datasets = names
+            .iter()
+            .flat_map(|n| views::datasets_of(n).unwrap_or_default())
+            .collect::<BTreeSet<_>>();
         if datasets.is_empty() {
             return Ok(Vec::new());
         }
@@ -192,7 +212,9 @@ impl QueryEngine {
         let budget = Arc::new(ScanBudget::new(self.inner.options.max_scan_bytes));
         let mut tables = Vec::new();
         for name in names {
-            let Some(dataset) = views::datasets_of(name).and_then(|d| d.first().copied()) else { continue };
+            let Some(dataset) = views::datasets_of(name).and_then(|d| d.first().copied()) else {
+                continue;
+            };
             let base = DatasetTable::new(self.inner.lake.clone(), dataset, &snapshot, Arc::clone(&budget));
             tables.push((*name, views::build(name, Arc::new(base), &lookups, &snapshot.columns)?));
         }

@@ -10,7 +10,9 @@ pub enum QueryError {
     #[error("{0}")]
     Invalid(String),
     /// The query needs more than it may: narrow it or raise the limit.
-    #[error("the query needs more {what} than {key} allows: {detail}; narrow the time range or the filter, or raise {key}")]
+    #[error(
+        "the query needs more {what} than {key} allows: {detail}; narrow the time range or the filter, or raise {key}"
+    )]
     LimitExceeded {
         /// `memory` or `bytes read`.
         what: &'static str,
@@ -20,7 +22,9 @@ pub enum QueryError {
         detail: String,
     },
     /// The query took too long: narrow it or raise the limit.
-    #[error("the query ran longer than query.timeout ({0:?}); narrow the time range or the filter, or raise query.timeout")]
+    #[error(
+        "the query ran longer than query.timeout ({0:?}); narrow the time range or the filter, or raise query.timeout"
+    )]
     Timeout(Duration),
     /// Too many queries run: retry after a while.
     #[error("too many queries are running (query.concurrency); retry in a moment")]
@@ -78,11 +82,19 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
     while let Some(current) = cause {
         if let Some(limit) = current.downcast_ref::<ScanLimit>() {
             let detail = limit.to_string();
-            return QueryError::LimitExceeded { what: "bytes read", key: "query.max_scan_bytes", detail };
+            return QueryError::LimitExceeded {
+                what: "bytes read",
+                key: "query.max_scan_bytes",
+                detail,
+            };
         }
         if current.is::<TooManyRows>() {
             let detail = "add a LIMIT or aggregate".to_owned();
-            return QueryError::LimitExceeded { what: "rows", key: "query.max_rows", detail };
+            return QueryError::LimitExceeded {
+                what: "rows",
+                key: "query.max_rows",
+                detail,
+            };
         }
         if let Some(TimedOut(limit)) = current.downcast_ref::<TimedOut>() {
             return QueryError::Timeout(*limit);

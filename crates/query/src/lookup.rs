@@ -45,8 +45,18 @@ pub(crate) struct LookupKey {
 /// The slices and parts of a dataset in a snapshot.
 fn inputs(snapshot: &Snapshot, dataset: Dataset) -> (Vec<Slice>, Vec<Part>) {
     (
-        snapshot.slices.iter().filter(|s| s.dataset == dataset).cloned().collect(),
-        snapshot.parts.iter().filter(|p| p.dataset == dataset).cloned().collect(),
+        snapshot
+            .slices
+            .iter()
+            .filter(|s| s.dataset == dataset)
+            .cloned()
+            .collect(),
+        snapshot
+            .parts
+            .iter()
+            .filter(|p| p.dataset == dataset)
+            .cloned()
+            .collect(),
     )
 }
 
@@ -82,7 +92,10 @@ impl Lookup {
         let fields = fields.map(|(f, c)| f.as_ref().clone().with_data_type(c.data_type().clone()));
         let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
         let mut rows = HashMap::new();
-        if let Some(ids) = merged.column(id_column(dataset)).and_then(|c| c.as_fixed_size_binary_opt()) {
+        if let Some(ids) = merged
+            .column(id_column(dataset))
+            .and_then(|c| c.as_fixed_size_binary_opt())
+        {
             for row in 0..ids.len() {
                 if let Ok(id) = ids.value(row).try_into() {
                     // Later rows are newer.
@@ -109,9 +122,17 @@ impl Lookup {
         let mut rows = self.rows.values().copied().collect::<Vec<_>>();
         rows.sort_unstable();
         let indices = UInt32Array::from(rows);
-        let columns = self.columns.iter().map(|c| take(c, &indices, None)).collect::<Result<Vec<_>, _>>()?;
+        let columns = self
+            .columns
+            .iter()
+            .map(|c| take(c, &indices, None))
+            .collect::<Result<Vec<_>, _>>()?;
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(indices.len()));
-        Ok(arrow::array::RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+        Ok(arrow::array::RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            columns,
+            &options,
+        )?)
     }
 
     /// For each id the row it has here.

@@ -17,13 +17,19 @@ pub(crate) fn resolve_attributes(statement: &mut Statement, columns: &HashSet<St
             Expr::CompoundIdentifier(parts) => {
                 let dotted = parts.iter().map(|p| p.value.as_str()).collect::<Vec<_>>().join(".");
                 // `s.http.route` with a table alias: try without its first part too.
-                let behind = dotted.split_once('.').map(|(first, rest)| (first.to_owned(), rest.to_owned()));
+                let behind = dotted
+                    .split_once('.')
+                    .map(|(first, rest)| (first.to_owned(), rest.to_owned()));
                 if columns.contains(&dotted) {
                     Some(dotted)
                 } else {
                     find(&dotted, columns).or_else(|| {
                         let (table, rest) = behind?;
-                        let column = if columns.contains(&rest) && rest.contains('.') { Some(rest) } else { find(&rest, columns) }?;
+                        let column = if columns.contains(&rest) && rest.contains('.') {
+                            Some(rest)
+                        } else {
+                            find(&rest, columns)
+                        }?;
                         *expr = Expr::CompoundIdentifier(vec![Ident::new(table), Ident::with_quote('"', column)]);
                         None
                     })
@@ -56,21 +62,39 @@ mod tests {
 
     #[test]
     fn writes_the_column_for_the_name() {
-        let columns = ["name", "attr.http.request.method", "resource.k8s.pod.name", "attr.user", "value"];
+        let columns = [
+            "name",
+            "attr.http.request.method",
+            "resource.k8s.pod.name",
+            "attr.account",
+            "value",
+        ];
         let columns = columns.into_iter().map(str::to_owned).collect();
         for (given, expected) in [
-            ("SELECT http.request.method FROM spans", "SELECT \"attr.http.request.method\" FROM spans"),
-            ("SELECT \"http.request.method\" FROM spans", "SELECT \"attr.http.request.method\" FROM spans"),
-            ("SELECT attr.http.request.method FROM spans", "SELECT \"attr.http.request.method\" FROM spans"),
             (
-                "SELECT name FROM spans WHERE k8s.pod.name = 'a' AND user = 'b'",
-                "SELECT name FROM spans WHERE \"resource.k8s.pod.name\" = 'a' AND \"attr.user\" = 'b'",
+                "SELECT http.request.method FROM spans",
+                "SELECT \"attr.http.request.method\" FROM spans",
+            ),
+            (
+                "SELECT \"http.request.method\" FROM spans",
+                "SELECT \"attr.http.request.method\" FROM spans",
+            ),
+            (
+                "SELECT attr.http.request.method FROM spans",
+                "SELECT \"attr.http.request.method\" FROM spans",
+            ),
+            (
+                "SELECT name FROM spans WHERE k8s.pod.name = 'a' AND account = 'b'",
+                "SELECT name FROM spans WHERE \"resource.k8s.pod.name\" = 'a' AND \"attr.account\" = 'b'",
             ),
             (
                 "SELECT s.http.request.method, s.name FROM spans AS s",
                 "SELECT s.\"attr.http.request.method\", s.name FROM spans AS s",
             ),
-            ("SELECT spans.name, unknown.thing FROM spans", "SELECT spans.name, unknown.thing FROM spans"),
+            (
+                "SELECT spans.name, unknown.thing FROM spans",
+                "SELECT spans.name, unknown.thing FROM spans",
+            ),
         ] {
             let mut statement = Parser::parse_sql(&GenericDialect {}, given).unwrap().remove(0);
             resolve_attributes(&mut statement, &columns);

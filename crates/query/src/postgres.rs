@@ -24,7 +24,9 @@ struct TenantSchema {
 
 impl fmt::Debug for TenantSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TenantSchema").field("tenant", &self.tenant).finish_non_exhaustive()
+        f.debug_struct("TenantSchema")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,7 +37,9 @@ impl SchemaProvider for TenantSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let Some(name) = TABLES.into_iter().find(|t| *t == name) else { return Ok(None) };
+        let Some(name) = TABLES.into_iter().find(|t| *t == name) else {
+            return Ok(None);
+        };
         let tables = self.engine.tables(&self.tenant, &[name]).await;
         let mut tables = tables.map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(tables.pop().map(|(_, table)| table))
@@ -58,7 +62,9 @@ pub async fn serve(engine: QueryEngine, tenant: TenantId, listen: SocketAddr) ->
     let provider = datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
     datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog(&context, "otlp", provider)
         .map_err(|error| QueryError::Internal(error.to_string()))?;
-    let options = ServerOptions::new().with_host(listen.ip().to_string()).with_port(listen.port());
+    let options = ServerOptions::new()
+        .with_host(listen.ip().to_string())
+        .with_port(listen.port());
     datafusion_postgres::serve(Arc::new(context), &options)
         .await
         .map_err(|error| QueryError::Unavailable(format!("PostgreSQL protocol on {listen}: {error}")))

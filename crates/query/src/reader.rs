@@ -29,11 +29,16 @@ pub(crate) struct ScanBudget {
 
 impl ScanBudget {
     pub(crate) const fn new(limit: u64) -> Self {
-        Self { left: AtomicU64::new(limit), limit }
+        Self {
+            left: AtomicU64::new(limit),
+            limit,
+        }
     }
 
     pub(crate) fn take(&self, bytes: u64) -> std::result::Result<(), ScanLimit> {
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
         taken.map(|_| ()).map_err(|_| ScanLimit(self.limit))
     }
 }
@@ -60,7 +65,10 @@ impl ParquetFileReaderFactory for PartReaders {
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let part = file.extension::<PartFile>().cloned();
         let part = part.ok_or_else(|| DataFusionError::Internal("a file without its part".to_owned()))?;
-        Ok(Box::new(CountedReader { reader: self.lake.part_reader(part), budget: Arc::clone(&self.budget) }))
+        Ok(Box::new(CountedReader {
+            reader: self.lake.part_reader(part),
+            budget: Arc::clone(&self.budget),
+        }))
     }
 }
 
@@ -71,7 +79,9 @@ struct CountedReader {
 
 impl CountedReader {
     fn take(&self, bytes: u64) -> parquet::errors::Result<()> {
-        self.budget.take(bytes).map_err(|limit| ParquetError::External(Box::new(limit)))
+        self.budget
+            .take(bytes)
+            .map_err(|limit| ParquetError::External(Box::new(limit)))
     }
 }
 

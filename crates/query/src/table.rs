@@ -48,7 +48,9 @@ pub(crate) struct DatasetTable {
 
 impl fmt::Debug for DatasetTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatasetTable").field("dataset", &self.dataset).finish_non_exhaustive()
+        f.debug_struct("DatasetTable")
+            .field("dataset", &self.dataset)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,8 +71,18 @@ impl DatasetTable {
             lake,
             dataset,
             schema: Arc::new(dataset_schema(dataset, &snapshot.columns)),
-            slices: snapshot.slices.iter().filter(|s| s.dataset == dataset).cloned().collect(),
-            parts: snapshot.parts.iter().filter(|p| p.dataset == dataset).cloned().collect(),
+            slices: snapshot
+                .slices
+                .iter()
+                .filter(|s| s.dataset == dataset)
+                .cloned()
+                .collect(),
+            parts: snapshot
+                .parts
+                .iter()
+                .filter(|p| p.dataset == dataset)
+                .cloned()
+                .collect(),
             budget,
         }
     }
@@ -79,10 +91,14 @@ impl DatasetTable {
     fn prune(&self, predicate: Option<&Arc<dyn PhysicalExpr>>, ranges: Vec<(UnixNanos, UnixNanos)>) -> Vec<bool> {
         let all = vec![true; ranges.len()];
         let Some(predicate) = predicate else { return all };
-        let statistics = TimeRanges { column: columns::time_column(self.dataset), ranges };
+        let statistics = TimeRanges {
+            column: columns::time_column(self.dataset),
+            ranges,
+        };
         // None: nothing in the predicate can be decided by the time column.
-        let pruning =
-            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).build(Arc::clone(predicate));
+        let pruning = PruningPredicateBuilder::new()
+            .with_file_schema(Arc::clone(&self.schema))
+            .build(Arc::clone(predicate));
         pruning.and_then(|p| p.prune(&statistics).ok()).unwrap_or(all)
     }
 
@@ -94,7 +110,10 @@ impl DatasetTable {
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let readers = PartReaders { lake: self.lake.clone(), budget: Arc::clone(&self.budget) };
+        let readers = PartReaders {
+            lake: self.lake.clone(),
+            budget: Arc::clone(&self.budget),
+        };
         let mut source = ParquetSource::new(Arc::clone(&self.schema))
             .with_parquet_file_reader_factory(Arc::new(readers))
             .with_pushdown_filters(true)
@@ -146,10 +165,28 @@ impl TableProvider for DatasetTable {
             }
             None => None,
         };
-        let keep = self.prune(predicate.as_ref(), self.slices.iter().map(|s| (s.min_ts, s.max_ts)).collect());
-        let slices = self.slices.iter().zip(keep).filter(|(_, keep)| *keep).map(|(s, _)| s.clone()).collect::<Vec<_>>();
-        let keep = self.prune(predicate.as_ref(), self.parts.iter().map(|p| (p.min_ts, p.max_ts)).collect());
-        let parts = self.parts.iter().zip(keep).filter(|(_, keep)| *keep).map(|(p, _)| p).collect::<Vec<_>>();
+        let keep = self.prune(
+            predicate.as_ref(),
+            self.slices.iter().map(|s| (s.min_ts, s.max_ts)).collect(),
+        );
+        let slices = self
+            .slices
+            .iter()
+            .zip(keep)
+            .filter(|(_, keep)| *keep)
+            .map(|(s, _)| s.clone())
+            .collect::<Vec<_>>();
+        let keep = self.prune(
+            predicate.as_ref(),
+            self.parts.iter().map(|p| (p.min_ts, p.max_ts)).collect(),
+        );
+        let parts = self
+            .parts
+            .iter()
+            .zip(keep)
+            .filter(|(_, keep)| *keep)
+            .map(|(p, _)| p)
+            .collect::<Vec<_>>();
         let mut plans = Vec::new();
         if !slices.is_empty() {
             let projected = match projection {
@@ -193,7 +230,9 @@ struct SliceRows {
 
 impl fmt::Debug for SliceRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SliceRows").field("slices", &self.slices.len()).finish_non_exhaustive()
+        f.debug_struct("SliceRows")
+            .field("slices", &self.slices.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -211,8 +250,12 @@ impl PartitionStream for SliceRows {
             .map(move |slice| {
                 let (lake, budget) = (lake.clone(), Arc::clone(&budget));
                 async move {
-                    budget.take(slice.length.max(0) as u64).map_err(|e| DataFusionError::External(Box::new(e)))?;
-                    lake.slice(&slice).await.map_err(|e| DataFusionError::External(Box::new(e)))
+                    budget
+                        .take(slice.length.max(0) as u64)
+                        .map_err(|e| DataFusionError::External(Box::new(e)))?;
+                    lake.slice(&slice)
+                        .await
+                        .map_err(|e| DataFusionError::External(Box::new(e)))
                 }
             })
             .buffered(READ_AHEAD)
@@ -248,7 +291,10 @@ struct TimeRanges {
 impl TimeRanges {
     fn values(&self, column: &PlanColumn, value: impl Fn(&(i64, i64)) -> i64) -> Option<ArrayRef> {
         (column.name == self.column).then(|| {
-            let values = self.ranges.iter().map(|r| ScalarValue::TimestampNanosecond(Some(value(r)), Some("UTC".into())));
+            let values = self
+                .ranges
+                .iter()
+                .map(|r| ScalarValue::TimestampNanosecond(Some(value(r)), Some("UTC".into())));
             ScalarValue::iter_to_array(values).ok()
         })?
     }

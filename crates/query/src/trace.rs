@@ -19,9 +19,9 @@ use lake::{LakeError, PartFile};
 use otlp::model::{
     AnyValue, Event, KeyValue, Link, Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanKind, Status, StatusCode,
 };
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter, RowSelection, RowSelector};
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use schema::columns::{ATTRIBUTE_PREFIX, ATTRIBUTES_REST, AttributeType, SCOPE_PREFIX, parse_physical};
 use schema::{Dataset, TenantId};
 
@@ -64,11 +64,19 @@ impl QueryEngine {
         range: Option<(i64, i64)>,
     ) -> Result<Option<Trace>, QueryError> {
         // One snapshot for both, but a time range must not hide resources, which are seen at other times.
-        let snapshot = self.snapshot(tenant, &[Dataset::Spans, Dataset::Resources], None).await?;
+        let snapshot = self
+            .snapshot(tenant, &[Dataset::Spans, Dataset::Resources], None)
+            .await?;
         let within = |min: i64, max: i64| range.is_none_or(|(from, to)| min <= to && max >= from);
-        let slices = snapshot.slices.iter().filter(|s| s.dataset == Dataset::Spans && within(s.min_ts, s.max_ts));
+        let slices = snapshot
+            .slices
+            .iter()
+            .filter(|s| s.dataset == Dataset::Spans && within(s.min_ts, s.max_ts));
         let slices = slices.cloned().collect::<Vec<_>>();
-        let parts = snapshot.parts.iter().filter(|p| p.dataset == Dataset::Spans && within(p.min_ts, p.max_ts));
+        let parts = snapshot
+            .parts
+            .iter()
+            .filter(|p| p.dataset == Dataset::Spans && within(p.min_ts, p.max_ts));
         let mut batches = Vec::new();
         for batch in self.lake().slices(&slices).await? {
             batches.extend(select(&batch, &trace_id)?);
@@ -91,7 +99,10 @@ impl QueryEngine {
         for batch in &batches {
             groups.add(batch).map_err(QueryError::from)?;
         }
-        Ok(Some(Trace { resource_spans: groups.finish(), partial: None }))
+        Ok(Some(Trace {
+            resource_spans: groups.finish(),
+            partial: None,
+        }))
     }
 
     async fn trace_in_part(&self, part: Part, trace_id: [u8; 16]) -> Result<Vec<RecordBatch>, QueryError> {
@@ -100,13 +111,18 @@ impl QueryEngine {
             return Ok(Vec::new());
         }
         let reader = self.lake().part_reader(PartFile::from(&part));
-        let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(LakeError::from)?;
+        let builder = ParquetRecordBatchStreamBuilder::new(reader)
+            .await
+            .map_err(LakeError::from)?;
         let rows = part.rows.max(0) as usize;
         // Blocks by row group: a selection speaks of the chosen row groups only.
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for block in found.blocks {
             let row = block as usize * BLOCK_ROWS;
-            groups.entry(row / ROW_GROUP_ROWS).or_default().push(row % ROW_GROUP_ROWS);
+            groups
+                .entry(row / ROW_GROUP_ROWS)
+                .or_default()
+                .push(row % ROW_GROUP_ROWS);
         }
         let mut selectors = Vec::new();
         for (&group, starts) in &groups {
@@ -135,13 +151,19 @@ impl QueryEngine {
 
 fn matches(ids: &ArrayRef, trace_id: &[u8; 16]) -> BooleanArray {
     match ids.as_fixed_size_binary_opt() {
-        Some(ids) => ids.value_data().chunks_exact(16).map(|id| Some(id == trace_id)).collect(),
+        Some(ids) => ids
+            .value_data()
+            .chunks_exact(16)
+            .map(|id| Some(id == trace_id))
+            .collect(),
         None => BooleanArray::from(vec![false; ids.len()]),
     }
 }
 
 fn select(batch: &RecordBatch, trace_id: &[u8; 16]) -> Result<Option<RecordBatch>, QueryError> {
-    let Some(ids) = batch.column_by_name("trace_id") else { return Ok(None) };
+    let Some(ids) = batch.column_by_name("trace_id") else {
+        return Ok(None);
+    };
     let keep = matches(ids, trace_id);
     if keep.true_count() == 0 {
         return Ok(None);
@@ -178,11 +200,17 @@ impl Row<'_> {
     }
 
     fn id<const N: usize>(&self, name: &str) -> Option<[u8; N]> {
-        self.column(name)?.as_fixed_size_binary_opt()?.value(self.row).try_into().ok()
+        self.column(name)?
+            .as_fixed_size_binary_opt()?
+            .value(self.row)
+            .try_into()
+            .ok()
     }
 
     fn nanos(&self, name: &str) -> i64 {
-        let column = self.column(name).and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+        let column = self
+            .column(name)
+            .and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
         column.map_or(0, |c| c.value(self.row))
     }
 
@@ -193,14 +221,18 @@ impl Row<'_> {
             if column.is_null(self.row) {
                 continue;
             }
-            let Some((found, key, kind)) = parse_physical(name, column.data_type()) else { continue };
+            let Some((found, key, kind)) = parse_physical(name, column.data_type()) else {
+                continue;
+            };
             if found != prefix {
                 continue;
             }
             let value = match kind {
                 AttributeType::Utf8 => column.as_string_opt::<i32>().map(|c| AnyValue::from(c.value(self.row))),
                 AttributeType::Int64 => column.as_primitive_opt::<Int64Type>().map(|c| c.value(self.row).into()),
-                AttributeType::Float64 => column.as_primitive_opt::<Float64Type>().map(|c| c.value(self.row).into()),
+                AttributeType::Float64 => column
+                    .as_primitive_opt::<Float64Type>()
+                    .map(|c| c.value(self.row).into()),
                 AttributeType::Bool => column.as_boolean_opt().map(|c| c.value(self.row).into()),
             };
             out.extend(value.map(|value| KeyValue { key, value }));
@@ -208,7 +240,10 @@ impl Row<'_> {
         for attribute in self.text(ATTRIBUTES_REST).map(json_attributes).unwrap_or_default() {
             match attribute.key.strip_prefix(SCOPE_PREFIX) {
                 Some(key) if prefix == SCOPE_PREFIX => {
-                    out.push(KeyValue { key: key.to_owned(), value: attribute.value });
+                    out.push(KeyValue {
+                        key: key.to_owned(),
+                        value: attribute.value,
+                    });
                 }
                 None if prefix == ATTRIBUTE_PREFIX => out.push(attribute),
                 _ => {}
@@ -220,7 +255,10 @@ impl Row<'_> {
 
 impl Groups {
     fn new(resources: Option<Arc<Lookup>>) -> Self {
-        Self { resources, by_resource: BTreeMap::new() }
+        Self {
+            resources,
+            by_resource: BTreeMap::new(),
+        }
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<(), DataFusionError> {
@@ -234,7 +272,10 @@ impl Groups {
                 dropped_attributes_count: 0,
             };
             let schema_url = row.text("scope_schema_url").unwrap_or_default().to_owned();
-            let scopes = self.by_resource.entry(row.id("resource_id").unwrap_or_default()).or_default();
+            let scopes = self
+                .by_resource
+                .entry(row.id("resource_id").unwrap_or_default())
+                .or_default();
             let index = match scopes.iter().position(|(s, url, _)| *s == scope && *url == schema_url) {
                 Some(index) => index,
                 None => {
@@ -250,15 +291,31 @@ impl Groups {
     fn finish(self) -> Vec<ResourceSpans> {
         let mut out = Vec::new();
         for (id, scopes) in self.by_resource {
-            let (resource, schema_url) = self.resources.as_ref().and_then(|l| resource(l, &id)).unwrap_or_default();
+            let (resource, schema_url) = self
+                .resources
+                .as_ref()
+                .and_then(|l| resource(l, &id))
+                .unwrap_or_default();
             let scope_spans = scopes.into_iter().map(|(scope, schema_url, mut spans)| {
                 spans.sort_by_key(|s| (s.start_time_unix_nano, s.span_id));
-                ScopeSpans { scope, spans, schema_url }
+                ScopeSpans {
+                    scope,
+                    spans,
+                    schema_url,
+                }
             });
-            out.push(ResourceSpans { resource, scope_spans: scope_spans.collect(), schema_url });
+            out.push(ResourceSpans {
+                resource,
+                scope_spans: scope_spans.collect(),
+                schema_url,
+            });
         }
         let first = |r: &ResourceSpans| {
-            r.scope_spans.iter().flat_map(|s| s.spans.first()).map(|s| s.start_time_unix_nano).min()
+            r.scope_spans
+                .iter()
+                .flat_map(|s| s.spans.first())
+                .map(|s| s.start_time_unix_nano)
+                .min()
         };
         out.sort_by_key(first);
         out
@@ -315,13 +372,20 @@ fn span(row: &Row<'_>) -> Span {
         end_time_unix_nano: end as u64,
         attributes: row.attributes(ATTRIBUTE_PREFIX),
         dropped_attributes_count: row.number("dropped_attributes_count"),
-        events: items(row, "events").map(|rows| rows.iter().map(event).collect()).unwrap_or_default(),
+        events: items(row, "events")
+            .map(|rows| rows.iter().map(event).collect())
+            .unwrap_or_default(),
         dropped_events_count: row.number("dropped_events_count"),
-        links: items(row, "links").map(|rows| rows.iter().map(link).collect()).unwrap_or_default(),
+        links: items(row, "links")
+            .map(|rows| rows.iter().map(link).collect())
+            .unwrap_or_default(),
         dropped_links_count: row.number("dropped_links_count"),
         status: Status {
             message: row.text("status_message").unwrap_or_default().to_owned(),
-            code: StatusCode(enum_number(&["unset", "ok", "error"], row.text("status_code").unwrap_or_default())),
+            code: StatusCode(enum_number(
+                &["unset", "ok", "error"],
+                row.text("status_code").unwrap_or_default(),
+            )),
         },
     }
 }
@@ -334,7 +398,10 @@ struct Items {
 
 impl Items {
     fn iter(&self) -> impl Iterator<Item = Row<'_>> {
-        (0..self.len).map(|row| Row { columns: &self.columns, row })
+        (0..self.len).map(|row| Row {
+            columns: &self.columns,
+            row,
+        })
     }
 }
 
@@ -343,7 +410,10 @@ fn items(row: &Row<'_>, name: &str) -> Option<Items> {
     let structs = list.as_struct_opt()?;
     let columns = structs.fields().iter().zip(structs.columns());
     let columns = columns.map(|(f, c)| (f.name().clone(), Arc::clone(c))).collect();
-    Some(Items { columns, len: structs.len() })
+    Some(Items {
+        columns,
+        len: structs.len(),
+    })
 }
 
 fn event(row: Row<'_>) -> Event {
@@ -369,7 +439,13 @@ fn link(row: Row<'_>) -> Link {
 /// Attributes of a stored JSON object; see `otlp::decode::any_value` for the form.
 fn json_attributes(text: &str) -> Vec<KeyValue> {
     let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
-    parsed.into_iter().map(|(key, value)| KeyValue { key, value: json_value(value) }).collect()
+    parsed
+        .into_iter()
+        .map(|(key, value)| KeyValue {
+            key,
+            value: json_value(value),
+        })
+        .collect()
 }
 
 fn json_value(value: serde_json::Value) -> AnyValue {
@@ -395,7 +471,10 @@ fn json_value(value: serde_json::Value) -> AnyValue {
                     _ => {}
                 }
             }
-            let pairs = map.into_iter().map(|(key, value)| KeyValue { key, value: json_value(value) });
+            let pairs = map.into_iter().map(|(key, value)| KeyValue {
+                key,
+                value: json_value(value),
+            });
             AnyValue::KvList(pairs.collect())
         }
     }

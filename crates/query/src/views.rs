@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `spans`, `logs` | the dataset | `resource.<key>` |
 //! | `metrics` | number points (gauges and sums) | `name`, `type`, `unit`, ..., `attr.<key>`, `resource.<key>` |
-//! | `metric_histograms`, `exemplars` | the dataset | as `metrics` |
+//! | `metric_histograms`, `exemplars` | the dataset (exemplars of integers have `value`, too) | as `metrics` |
 //! | `metric_samples` | the dataset as stored | none |
 //! | `metric_series`, `resources` | one row per id, the newest | none |
 //!
@@ -26,8 +26,16 @@ use schema::columns::{ATTRIBUTE_PREFIX, AttributeType, RESOURCE_PREFIX, SCOPE_PR
 use crate::lookup::{Lookup, function};
 
 /// All tables.
-pub(crate) const TABLES: [&str; 8] =
-    ["spans", "logs", "metrics", "metric_histograms", "exemplars", "metric_samples", "metric_series", "resources"];
+pub(crate) const TABLES: [&str; 8] = [
+    "spans",
+    "logs",
+    "metrics",
+    "metric_histograms",
+    "exemplars",
+    "metric_samples",
+    "metric_series",
+    "resources",
+];
 
 /// The datasets that a table is made of, its own first.
 pub(crate) fn datasets_of(table: &str) -> Option<Vec<Dataset>> {
@@ -53,12 +61,25 @@ pub(crate) struct Lookups {
 
 /// Names that stand for the first typed column of a key that has no text column: (name, column).
 fn short_names(known: &[Column], dataset: Dataset, prefix: &str) -> Vec<(String, String)> {
-    let names = known.iter().filter(|c| c.dataset == dataset).map(|c| c.name.as_str()).collect::<HashSet<_>>();
+    let names = known
+        .iter()
+        .filter(|c| c.dataset == dataset)
+        .map(|c| c.name.as_str())
+        .collect::<HashSet<_>>();
     let mut done = HashSet::new();
     let mut out = Vec::new();
-    for column in known.iter().filter(|c| c.dataset == dataset && c.name.starts_with(prefix)) {
-        let Some(kind) = AttributeType::from_name(&column.data_type) else { continue };
-        let Some(short) = column.name.strip_suffix(kind.suffix()).filter(|_| kind != AttributeType::Utf8) else {
+    for column in known
+        .iter()
+        .filter(|c| c.dataset == dataset && c.name.starts_with(prefix))
+    {
+        let Some(kind) = AttributeType::from_name(&column.data_type) else {
+            continue;
+        };
+        let Some(short) = column
+            .name
+            .strip_suffix(kind.suffix())
+            .filter(|_| kind != AttributeType::Utf8)
+        else {
             continue;
         };
         if !names.contains(short) && done.insert(short) {
@@ -93,13 +114,18 @@ impl Projection {
     fn add_resource(&mut self, lookup: Option<&Arc<Lookup>>, known: &[Column], id: Expr) {
         let Some(lookup) = lookup else { return };
         for field in lookup.schema.fields() {
-            let Some(key) = field.name().strip_prefix(ATTRIBUTE_PREFIX) else { continue };
+            let Some(key) = field.name().strip_prefix(ATTRIBUTE_PREFIX) else {
+                continue;
+            };
             if let Some(f) = function(lookup, "resource", field.name()) {
                 self.add(&format!("{RESOURCE_PREFIX}{key}"), call(&f, id.clone()));
             }
         }
         for (short, physical) in short_names(known, Dataset::Resources, ATTRIBUTE_PREFIX) {
-            if let (Some(key), Some(f)) = (short.strip_prefix(ATTRIBUTE_PREFIX), function(lookup, "resource", &physical)) {
+            if let (Some(key), Some(f)) = (
+                short.strip_prefix(ATTRIBUTE_PREFIX),
+                function(lookup, "resource", &physical),
+            ) {
                 self.add(&format!("{RESOURCE_PREFIX}{key}"), call(&f, id.clone()));
             }
         }
@@ -119,7 +145,10 @@ impl Projection {
         let fixed_names = known_fixed.iter().map(|f| f.name().as_str());
         let attributes = lookup.schema.fields().iter().map(|f| f.name().as_str());
         let attributes = attributes.filter(|n| n.starts_with(ATTRIBUTE_PREFIX) || n.starts_with(SCOPE_PREFIX));
-        for name in fixed_names.chain(attributes).filter(|n| !matches!(*n, "series_id" | "seen_at")) {
+        for name in fixed_names
+            .chain(attributes)
+            .filter(|n| !matches!(*n, "series_id" | "seen_at"))
+        {
             if let Some(f) = function(lookup, "series", name) {
                 self.add(name, call(&f, id()));
             } else if let Ok(field) = arrow::datatypes::Schema::new(known_fixed.clone()).field_with_name(name) {
@@ -162,12 +191,17 @@ pub(crate) fn build(
     if table == "metric_samples" {
         return Ok(base);
     }
-    let dataset = datasets_of(table).and_then(|d| d.first().copied()).unwrap_or(Dataset::Spans);
-    let mut projection = Projection { exprs: Vec::new(), names: HashSet::new() };
+    let dataset = datasets_of(table)
+        .and_then(|d| d.first().copied())
+        .unwrap_or(Dataset::Spans);
+    let mut projection = Projection {
+        exprs: Vec::new(),
+        names: HashSet::new(),
+    };
     let schema = base.schema();
     for field in schema.fields() {
         // Integers are numbers too: one value column, and the exact integers beside it.
-        if table == "metrics" && field.name() == "value" {
+        if matches!(table, "metrics" | "exemplars") && field.name() == "value" {
             let as_double = datafusion::logical_expr::cast(column("value_int"), arrow::datatypes::DataType::Float64);
             let value = datafusion::functions::core::expr_fn::coalesce(vec![column("value"), as_double]);
             projection.add("value", value);

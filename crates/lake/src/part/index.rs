@@ -25,7 +25,10 @@ fn hash(trace_id: &[u8]) -> u32 {
 impl TraceEntry {
     /// An entry for a 16-byte trace id.
     pub fn new(trace_id: &[u8], block: u32) -> Self {
-        Self { hash: hash(trace_id), block }
+        Self {
+            hash: hash(trace_id),
+            block,
+        }
     }
 }
 
@@ -67,7 +70,12 @@ pub fn search(trace_id: &[u8], bytes: &[u8], range: Range<u64>, entries: u64) ->
     if (from == 0 && range.start > 0) || (to == all.len() && range.end < entries) {
         return Lookup::ReadMore;
     }
-    Lookup::Blocks(all[from..to].iter().map(|e| u32::from_be_bytes([e[4], e[5], e[6], e[7]])).collect())
+    Lookup::Blocks(
+        all[from..to]
+            .iter()
+            .map(|e| u32::from_be_bytes([e[4], e[5], e[6], e[7]]))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -83,7 +91,9 @@ mod tests {
             let range = guess(&id(n), count);
             assert!(range.end - range.start < 2500);
             let read = &bytes[(range.start * 8) as usize..(range.end * 8) as usize];
-            let Lookup::Blocks(blocks) = search(&id(n), read, range, count) else { panic!("read more for {n}") };
+            let Lookup::Blocks(blocks) = search(&id(n), read, range, count) else {
+                panic!("read more for {n}")
+            };
             assert!(blocks.contains(&(n as u32 / 30)));
         }
         let absent = id(count + 5);

@@ -44,17 +44,26 @@ pub fn merge(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Merged, Lake
             }
         }
     }
-    let names = fixed.iter().map(|f| f.name().clone()).chain(extra.into_keys()).collect::<Vec<_>>();
+    let names = fixed
+        .iter()
+        .map(|f| f.name().clone())
+        .chain(extra.into_keys())
+        .collect::<Vec<_>>();
     let mut fields = Vec::with_capacity(names.len());
     let mut arrays = Vec::with_capacity(names.len());
     for name in names {
-        let present = batches.iter().filter_map(|b| b.column_by_name(&name)).collect::<Vec<_>>();
+        let present = batches
+            .iter()
+            .filter_map(|b| b.column_by_name(&name))
+            .collect::<Vec<_>>();
         let required = fixed.iter().any(|f| *f.name() == name && !f.is_nullable());
         let Some(first) = present.first() else {
             // Nobody has it: readers know it as null.
             continue;
         };
-        let dictionary = present.iter().all(|a| matches!(a.data_type(), DataType::Dictionary(_, _)));
+        let dictionary = present
+            .iter()
+            .all(|a| matches!(a.data_type(), DataType::Dictionary(_, _)));
         let data_type = match first.data_type() {
             DataType::Dictionary(_, value) if !dictionary => value.as_ref().clone(),
             other => other.clone(),
@@ -72,5 +81,9 @@ pub fn merge(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Merged, Lake
         fields.push(Field::new(&name, array.data_type().clone(), !required));
         arrays.push(array);
     }
-    Ok(Merged { schema: Arc::new(Schema::new(fields)), columns: arrays, rows })
+    Ok(Merged {
+        schema: Arc::new(Schema::new(fields)),
+        columns: arrays,
+        rows,
+    })
 }

@@ -48,22 +48,37 @@ pub(super) struct Order {
 pub(super) fn order(dataset: Dataset, merged: &Merged) -> Result<Order, LakeError> {
     match dataset {
         Dataset::Spans => spans(merged),
-        Dataset::Logs => Ok(Order { rows: logs(merged)?, traces: Vec::new() }),
-        Dataset::Resources => Ok(Order { rows: by_id(merged, "resource_id", "seen_at"), traces: Vec::new() }),
-        Dataset::MetricSeries => Ok(Order { rows: by_id(merged, "series_id", "seen_at"), traces: Vec::new() }),
-        Dataset::MetricSamples | Dataset::MetricHistograms | Dataset::Exemplars => {
-            Ok(Order { rows: by_id(merged, "series_id", columns::time_column(dataset)), traces: Vec::new() })
-        }
+        Dataset::Logs => Ok(Order {
+            rows: logs(merged)?,
+            traces: Vec::new(),
+        }),
+        Dataset::Resources => Ok(Order {
+            rows: by_id(merged, "resource_id", "seen_at"),
+            traces: Vec::new(),
+        }),
+        Dataset::MetricSeries => Ok(Order {
+            rows: by_id(merged, "series_id", "seen_at"),
+            traces: Vec::new(),
+        }),
+        Dataset::MetricSamples | Dataset::MetricHistograms | Dataset::Exemplars => Ok(Order {
+            rows: by_id(merged, "series_id", columns::time_column(dataset)),
+            traces: Vec::new(),
+        }),
     }
 }
 
 fn times<'a>(merged: &'a Merged, name: &str) -> &'a [i64] {
-    let column = merged.column(name).and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+    let column = merged
+        .column(name)
+        .and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
     column.map_or(&[], |c| c.values())
 }
 
 fn ids<'a>(merged: &'a Merged, name: &str) -> &'a [u8] {
-    merged.column(name).and_then(|c| c.as_fixed_size_binary_opt()).map_or(&[], |c| c.value_data())
+    merged
+        .column(name)
+        .and_then(|c| c.as_fixed_size_binary_opt())
+        .map_or(&[], |c| c.value_data())
 }
 
 /// A number for each row so that equal texts have equal numbers; 0 for null. Numbers follow first appearance.
@@ -80,7 +95,15 @@ fn codes(column: Option<&ArrayRef>, rows: usize) -> Result<Vec<u32>, LakeError> 
             by_key.push(value.map_or(0, |v| *known.entry(v).or_insert(next)));
         }
         let keys = dictionary.keys();
-        return Ok((0..rows).map(|r| if keys.is_valid(r) { by_key[keys.value(r) as usize] } else { 0 }).collect());
+        return Ok((0..rows)
+            .map(|r| {
+                if keys.is_valid(r) {
+                    by_key[keys.value(r) as usize]
+                } else {
+                    0
+                }
+            })
+            .collect());
     }
     let plain = cast(column, &DataType::Utf8)?;
     let mut known: HashMap<&str, u32> = HashMap::new();
@@ -103,7 +126,9 @@ fn spans(merged: &Merged) -> Result<Order, LakeError> {
     let id = |row: usize| &trace_ids[row * 16..row * 16 + 16];
     for row in 0..rows {
         let hash = hasher.hash_one(id(row));
-        let found = numbers.find(hash, |&t| id(first[t as usize].1 as usize) == id(row)).copied();
+        let found = numbers
+            .find(hash, |&t| id(first[t as usize].1 as usize) == id(row))
+            .copied();
         let number = found.unwrap_or_else(|| {
             let number = first.len() as u32;
             numbers.insert_unique(hash, number, |&t| hasher.hash_one(id(first[t as usize].1 as usize)));
@@ -156,7 +181,10 @@ fn spans(merged: &Merged) -> Result<Order, LakeError> {
             *slot = key.2;
         }
     }
-    Ok(Order { rows: clustered, traces })
+    Ok(Order {
+        rows: clustered,
+        traces,
+    })
 }
 
 /// How much of a message decides its template; what follows rarely tells templates apart.
@@ -185,7 +213,15 @@ fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
         Some(column) => {
             let body = cast(column, &DataType::Utf8)?;
             let body = body.as_string::<i32>();
-            (0..rows).map(|r| if body.is_valid(r) { template(&hasher, body.value(r).as_bytes()) } else { 0 }).collect()
+            (0..rows)
+                .map(|r| {
+                    if body.is_valid(r) {
+                        template(&hasher, body.value(r).as_bytes())
+                    } else {
+                        0
+                    }
+                })
+                .collect()
         }
         None => vec![0u64; rows],
     };

@@ -13,10 +13,10 @@ use parquet::schema::types::ColumnPath;
 use schema::{Dataset, UnixNanos, columns};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::FORMAT_VERSION;
 use super::index;
 use super::merge::Merged;
 use super::order::{BLOCK_ROWS, order, row_group_rows};
-use super::FORMAT_VERSION;
 use crate::LakeError;
 
 /// A finished part, not yet stored.
@@ -49,7 +49,11 @@ const PAGE_BYTES: usize = 4 << 20;
 
 fn properties(dataset: Dataset, merged: &Merged) -> Result<WriterProperties, LakeError> {
     let zstd = Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?);
-    let rows = if dataset == Dataset::Spans { BLOCK_ROWS } else { 4 * BLOCK_ROWS };
+    let rows = if dataset == Dataset::Spans {
+        BLOCK_ROWS
+    } else {
+        4 * BLOCK_ROWS
+    };
     let mut builder = WriterProperties::builder()
         .set_created_by(format!("otlp-rust {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![KeyValue::new(
@@ -108,13 +112,19 @@ fn properties(dataset: Dataset, merged: &Merged) -> Result<WriterProperties, Lak
 pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError> {
     let order = order(dataset, &merged)?;
     let properties = properties(dataset, &merged)?;
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true);
     let buffer = Vec::with_capacity(merged.rows * 48);
     let mut writer = ArrowWriter::try_new_with_options(buffer, merged.schema.clone(), options)?;
     let (mut min_ts, mut max_ts) = (i64::MAX, i64::MIN);
     for rows in order.rows.chunks(row_group_rows(dataset)) {
         let indices = UInt32Array::from(rows.to_vec());
-        let columns = merged.columns.iter().map(|c| take(c, &indices, None)).collect::<Result<Vec<ArrayRef>, _>>()?;
+        let columns = merged
+            .columns
+            .iter()
+            .map(|c| take(c, &indices, None))
+            .collect::<Result<Vec<ArrayRef>, _>>()?;
         let batch = RecordBatch::try_new(merged.schema.clone(), columns)?;
         let (min, max) = crate::segment::time_range(dataset, &batch);
         (min_ts, max_ts) = (min_ts.min(min), max_ts.max(max));
@@ -123,7 +133,9 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
     writer.flush()?;
     let index_offset = writer.bytes_written();
     let trace_index = index::encode(order.traces);
-    writer.write_all(&trace_index).map_err(|e| parquet::errors::ParquetError::External(Box::new(e)))?;
+    writer
+        .write_all(&trace_index)
+        .map_err(|e| parquet::errors::ParquetError::External(Box::new(e)))?;
     let footer_from = index_offset + trace_index.len();
     let bytes = Bytes::from(writer.into_inner()?);
     Ok(WrittenPart {

@@ -37,7 +37,10 @@ impl LocalStore {
     /// # Errors
     /// When the directory cannot be created or written.
     pub fn open(root: &FsPath) -> Result<Self> {
-        let generic = |source: io::Error| object_store::Error::Generic { store: "local", source: Box::new(source) };
+        let generic = |source: io::Error| object_store::Error::Generic {
+            store: "local",
+            source: Box::new(source),
+        };
         fs::create_dir_all(root).map_err(generic)?;
         let temporary = root.join(TEMPORARY);
         match fs::remove_dir_all(&temporary) {
@@ -47,7 +50,11 @@ impl LocalStore {
         fs::create_dir_all(&temporary).map_err(generic)?;
         let root = root.canonicalize().map_err(generic)?;
         let inner = Arc::new(LocalFileSystem::new_with_prefix(&root)?);
-        Ok(Self { inner, root, next: AtomicU64::new(0) })
+        Ok(Self {
+            inner,
+            root,
+            next: AtomicU64::new(0),
+        })
     }
 }
 
@@ -114,15 +121,27 @@ impl ObjectStore for LocalStore {
         let target = self.inner.path_to_filesystem(location)?;
         if matches!(options.mode, PutMode::Create) && target.exists() {
             let source = io::Error::from(io::ErrorKind::AlreadyExists).into();
-            return Err(object_store::Error::AlreadyExists { path: location.to_string(), source });
+            return Err(object_store::Error::AlreadyExists {
+                path: location.to_string(),
+                source,
+            });
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.root.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
+        let temporary = self
+            .root
+            .join(TEMPORARY)
+            .join(format!("{}-{number}", std::process::id()));
         let root = self.root.clone();
         let written = tokio::task::spawn_blocking(move || durable_write(&root, &temporary, &target, &payload)).await;
         match written {
-            Ok(Ok(())) => Ok(PutResult { e_tag: None, version: None }),
-            Ok(Err(source)) => Err(object_store::Error::Generic { store: "local", source: Box::new(source) }),
+            Ok(Ok(())) => Ok(PutResult {
+                e_tag: None,
+                version: None,
+            }),
+            Ok(Err(source)) => Err(object_store::Error::Generic {
+                store: "local",
+                source: Box::new(source),
+            }),
             Err(source) => Err(object_store::Error::JoinError { source }),
         }
     }
@@ -174,9 +193,15 @@ mod tests {
         store.put(&path, "one".into()).await.unwrap();
         store.put(&path, "two".into()).await.unwrap();
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "two");
-        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let create = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
         let refused = store.put_opts(&path, "three".into(), create).await.unwrap_err();
-        assert!(matches!(refused, object_store::Error::AlreadyExists { .. }), "{refused}");
+        assert!(
+            matches!(refused, object_store::Error::AlreadyExists { .. }),
+            "{refused}"
+        );
         fs::write(directory.path().join(TEMPORARY).join("left"), "x").unwrap();
         LocalStore::open(directory.path()).unwrap();
         assert_eq!(fs::read_dir(directory.path().join(TEMPORARY)).unwrap().count(), 0);

@@ -44,7 +44,11 @@ impl StoreLocation {
             Self::Local(directory) => Ok(Arc::new(LocalStore::open(directory)?)),
             Self::Remote { url, options } => {
                 let (store, prefix) = object_store::parse_url_opts(url, options.iter().cloned())?;
-                if prefix == Path::default() { Ok(Arc::from(store)) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
+                if prefix == Path::default() {
+                    Ok(Arc::from(store))
+                } else {
+                    Ok(Arc::new(PrefixStore::new(store, prefix)))
+                }
             }
         }
     }

@@ -63,7 +63,11 @@ impl ObjectStore for Observed {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let started = Instant::now();
-        self.record("put_multipart", started, self.inner.put_multipart_opts(location, options).await)
+        self.record(
+            "put_multipart",
+            started,
+            self.inner.put_multipart_opts(location, options).await,
+        )
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -80,7 +84,11 @@ impl ObjectStore for Observed {
         let telemetry = self.telemetry.clone();
         let mut started = Instant::now();
         let deleted = self.inner.delete_stream(locations).inspect(move |outcome| {
-            let status = if outcome.is_ok() { StoreStatus::Ok } else { StoreStatus::Error };
+            let status = if outcome.is_ok() {
+                StoreStatus::Ok
+            } else {
+                StoreStatus::Error
+            };
             telemetry.store_operation("delete", status, started.elapsed());
             started = Instant::now();
         });
