@@ -33,7 +33,10 @@ fn main() {
     let requests: Vec<Vec<u8>> = (0..REQUESTS).map(|_| load.request().encode_to_vec()).collect();
     let spans = (SPANS * REQUESTS) as f64;
     let bytes: usize = requests.iter().map(Vec::len).sum();
-    println!("{REQUESTS} requests of {SPANS} spans, {:.0} B/span", bytes as f64 / spans);
+    println!(
+        "{REQUESTS} requests of {SPANS} spans, {:.0} B/span",
+        bytes as f64 / spans
+    );
     let prost = best(|| {
         for request in &requests {
             black_box(ExportTraceServiceRequest::decode(request.as_slice()).is_ok());
@@ -41,7 +44,12 @@ fn main() {
     });
     let known = KnownIds::default();
     let mut batch = TenantBatch::default();
-    let context = Context { admissions: &AdmitAll, known: &known, now: NOW, limits: DecodeLimits::default() };
+    let context = Context {
+        admissions: &AdmitAll,
+        known: &known,
+        now: NOW,
+        limits: DecodeLimits::default(),
+    };
     let mut finishing = Vec::new();
     let whole = best(|| {
         for request in &requests {
@@ -55,7 +63,11 @@ fn main() {
         black_box(finished.is_ok());
     });
     let finish = finishing.into_iter().fold(f64::INFINITY, f64::min);
-    for (what, time) in [("prost decode alone", prost), ("decode to arrays", whole), ("  of which finish", finish)] {
+    for (what, time) in [
+        ("prost decode alone", prost),
+        ("decode to arrays", whole),
+        ("  of which finish", finish),
+    ] {
         let per_span = time / spans;
         println!("{what:20} {per_span:6.0} ns/span {:11.0} spans/CPU-s", 1e9 / per_span);
     }
@@ -84,7 +96,11 @@ fn int(key: &str, value: i64) -> KeyValue {
 }
 
 fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..Default::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..Default::default()
+    }
 }
 
 impl Load {
@@ -117,7 +133,11 @@ impl Load {
                     ..Default::default()
                 });
             }
-            resource_spans.push(ResourceSpans { resource: Some(resource(pod)), scope_spans, ..Default::default() });
+            resource_spans.push(ResourceSpans {
+                resource: Some(resource(pod)),
+                scope_spans,
+                ..Default::default()
+            });
         }
         ExportTraceServiceRequest { resource_spans }
     }
@@ -133,13 +153,20 @@ impl Load {
         let events = self.0.random_bool(0.03).then(|| Event {
             time_unix_nano: start + 1000,
             name: "exception".to_owned(),
-            attributes: vec![text("exception.type", "Timeout"), text("exception.message", "deadline exceeded")],
+            attributes: vec![
+                text("exception.type", "Timeout"),
+                text("exception.message", "deadline exceeded"),
+            ],
             ..Default::default()
         });
         Span {
             trace_id: self.0.random::<[u8; 16]>().to_vec(),
             span_id: self.0.random::<[u8; 8]>().to_vec(),
-            parent_span_id: if self.0.random_bool(0.9) { self.0.random::<[u8; 8]>().to_vec() } else { vec![] },
+            parent_span_id: if self.0.random_bool(0.9) {
+                self.0.random::<[u8; 8]>().to_vec()
+            } else {
+                vec![]
+            },
             flags: 0x101,
             name,
             kind,
@@ -147,7 +174,10 @@ impl Load {
             end_time_unix_nano: start + 1000 + self.skewed(200_000_000),
             attributes,
             events: events.into_iter().collect(),
-            status: failed.then(|| Status { code: 2, message: "deadline exceeded after 3000 ms".to_owned() }),
+            status: failed.then(|| Status {
+                code: 2,
+                message: "deadline exceeded after 3000 ms".to_owned(),
+            }),
             ..Default::default()
         }
     }
@@ -164,7 +194,10 @@ impl Load {
             int("server.port", 443),
             text("network.protocol.version", "1.1"),
             text("client.address", format!("203.0.{}.{}", user % 256, user / 256 % 256)),
-            text("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"),
+            text(
+                "user_agent.original",
+                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
+            ),
             text("user.id", format!("user-{user}")),
         ];
         if self.0.random_bool(0.15) {
@@ -180,7 +213,10 @@ impl Load {
         let (method, caller) = (self.below(8), self.below(40));
         let attributes = vec![
             text("rpc.system", "grpc"),
-            text("code.function.name", format!("shop.service_{service}.rpc.Get{method}Handler.invoke")),
+            text(
+                "code.function.name",
+                format!("shop.service_{service}.rpc.Get{method}Handler.invoke"),
+            ),
             text("rpc.service", format!("shop.service_{service}.v1.NounService")),
             text("rpc.method", format!("Get{method}")),
             int("rpc.grpc.status_code", 0),
@@ -192,7 +228,11 @@ impl Load {
             int("client.port", 40_000 + caller as i64 * 331),
             text("thread.name", format!("grpc-worker-{}", self.below(4))),
         ];
-        (format!("shop.service_{service}.v1.NounService/Get{method}"), 2, attributes)
+        (
+            format!("shop.service_{service}.v1.NounService/Get{method}"),
+            2,
+            attributes,
+        )
     }
 
     fn database(&mut self, service: u64) -> (String, i32, Vec<KeyValue>) {
@@ -221,7 +261,10 @@ fn resource(pod: u64) -> Resource {
         text("service.name", format!("service-{}", pod / 3)),
         text("service.namespace", "shop"),
         text("service.version", "1.4.2"),
-        text("service.instance.id", format!("627cc493-f310-47de-96bd-71410b7dec{pod:02}")),
+        text(
+            "service.instance.id",
+            format!("627cc493-f310-47de-96bd-71410b7dec{pod:02}"),
+        ),
         text("deployment.environment.name", "production"),
         text("cloud.availability_zone", "eu-central-1a"),
         text("k8s.pod.name", format!("service-{}-7d9f8c6b5-{pod:05}", pod / 3)),
@@ -229,5 +272,8 @@ fn resource(pod: u64) -> Resource {
         int("process.pid", 17 + pod as i64),
         text("telemetry.sdk.language", "go"),
     ];
-    Resource { attributes, ..Default::default() }
+    Resource {
+        attributes,
+        ..Default::default()
+    }
 }

@@ -5,12 +5,12 @@
 //!
 //! Absent on purpose: this crate does no I/O, knows no storage and no query language, and keeps no state between requests.
 
+pub mod columns;
+pub mod decode;
 pub mod encode;
 pub mod json;
 pub mod model;
 pub mod wire;
-pub mod columns;
-pub mod decode;
 
 #[cfg(test)]
 mod oracle;

@@ -97,7 +97,12 @@ impl KeyMap {
     #[cold]
     fn insert(&mut self, name: &[u8], hash: u64) -> u32 {
         let index = self.keys.len() as u32;
-        self.keys.push(Key { hash, name: name.into(), slots: [UNKNOWN; 4], row: u32::MAX });
+        self.keys.push(Key {
+            hash,
+            name: name.into(),
+            slots: [UNKNOWN; 4],
+            row: u32::MAX,
+        });
         self.bytes += name.len();
         let keys = &self.keys;
         self.table.insert_unique(hash, index, |&i| keys[i as usize].hash);
@@ -184,7 +189,9 @@ impl AttributeColumns {
         }
         match (&mut self.columns[slot as usize].values, value) {
             (Values::Text(column), AnyRef::Text(text)) => {
-                column.push(row, text).map_err(|_| ItemError::InvalidUtf8("an attribute's value"))?;
+                column
+                    .push(row, text)
+                    .map_err(|_| ItemError::InvalidUtf8("an attribute's value"))?;
             }
             (Values::Int(column), AnyRef::Int(number)) => column.push(row, number),
             (Values::Double(column), AnyRef::Double(number)) => column.push(row, number),
@@ -240,7 +247,11 @@ impl AttributeColumns {
         }
         // Cutting it out of the text each time would cost the square of their number: an empty entry supersedes it.
         if !self.rest_entries.is_empty() {
-            self.rest_entries.push(RestEntry { owner, key, start: self.rest_text.len() });
+            self.rest_entries.push(RestEntry {
+                owner,
+                key,
+                start: self.rest_text.len(),
+            });
             self.rest_repeats = true;
         }
     }
@@ -275,7 +286,11 @@ impl AttributeColumns {
         max_depth: usize,
     ) -> Result<(), Fault> {
         let text = std::str::from_utf8(name).map_err(|_| ItemError::InvalidUtf8("an attribute's key"))?;
-        self.rest_entries.push(RestEntry { owner, key, start: self.rest_text.len() });
+        self.rest_entries.push(RestEntry {
+            owner,
+            key,
+            start: self.rest_text.len(),
+        });
         self.rest_text.push(if self.rest_text.is_empty() { b'{' } else { b',' });
         match owner {
             Owner::Item => any_value::write_json_string(text, &mut self.rest_text),
@@ -341,7 +356,11 @@ impl AttributeColumns {
             arrays.push((Field::new(ATTRIBUTES_REST, array.data_type().clone(), true), array));
         }
         out.append(&mut arrays);
-        if self.keys.iter().any(|map| map.keys.len() > MAX_REMEMBERED_KEYS || map.bytes > MAX_REMEMBERED_BYTES) {
+        if self
+            .keys
+            .iter()
+            .any(|map| map.keys.len() > MAX_REMEMBERED_KEYS || map.bytes > MAX_REMEMBERED_BYTES)
+        {
             *self = Self::default();
         }
     }

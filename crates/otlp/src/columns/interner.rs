@@ -49,7 +49,11 @@ impl Interner {
         let code = self.entries.len() as u32;
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(text);
-        self.entries.push(Entry { hash, start, end: self.bytes.len() as u32 });
+        self.entries.push(Entry {
+            hash,
+            start,
+            end: self.bytes.len() as u32,
+        });
         let entries = &self.entries;
         self.table.insert_unique(hash, code, |&c| entries[c as usize].hash);
         Ok(code)

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray,
-};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray};
 use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use schema::columns::item_field;
@@ -20,7 +18,10 @@ pub struct NumberColumn<T: ArrowPrimitiveType> {
 
 impl<T: ArrowPrimitiveType> Default for NumberColumn<T> {
     fn default() -> Self {
-        Self { rows: RowNumbers::default(), values: Vec::new() }
+        Self {
+            rows: RowNumbers::default(),
+            values: Vec::new(),
+        }
     }
 }
 
@@ -124,7 +125,10 @@ impl BoolColumn {
         }
         self.rows.clear();
         self.values.clear();
-        Some(Arc::new(BooleanArray::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, total), nulls)))
+        Some(Arc::new(BooleanArray::new(
+            BooleanBuffer::new(Buffer::from_vec(bits), 0, total),
+            nulls,
+        )))
     }
 }
 
@@ -170,7 +174,11 @@ impl<const N: usize> IdColumn<N> {
         };
         self.rows.clear();
         self.bytes.clear();
-        Some(Arc::new(FixedSizeBinaryArray::new(N as i32, Buffer::from_vec(bytes), nulls)))
+        Some(Arc::new(FixedSizeBinaryArray::new(
+            N as i32,
+            Buffer::from_vec(bytes),
+            nulls,
+        )))
     }
 }
 
@@ -184,7 +192,11 @@ pub struct ListColumn<T: ArrowPrimitiveType> {
 
 impl<T: ArrowPrimitiveType> Default for ListColumn<T> {
     fn default() -> Self {
-        Self { rows: RowNumbers::default(), ends: Vec::new(), values: Vec::new() }
+        Self {
+            rows: RowNumbers::default(),
+            ends: Vec::new(),
+            values: Vec::new(),
+        }
     }
 }
 
@@ -214,7 +226,12 @@ impl<T: ArrowPrimitiveType> ListColumn<T> {
         self.rows.clear();
         self.ends.clear();
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Some(Arc::new(ListArray::new(item_field(T::DATA_TYPE), offsets, Arc::new(values), nulls)))
+        Some(Arc::new(ListArray::new(
+            item_field(T::DATA_TYPE),
+            offsets,
+            Arc::new(values),
+            nulls,
+        )))
     }
 }
 
@@ -261,7 +278,10 @@ mod tests {
         ids.push(2, b"cd");
         let array = ids.finish(3).unwrap();
         let array = array.as_fixed_size_binary();
-        assert_eq!((array.value(0), array.is_null(1), array.value(2)), (&b"ab"[..], true, &b"cd"[..]));
+        assert_eq!(
+            (array.value(0), array.is_null(1), array.value(2)),
+            (&b"ab"[..], true, &b"cd"[..])
+        );
         let mut flags = BoolColumn::default();
         flags.push(1, true);
         let array = flags.finish(2).unwrap();

@@ -106,7 +106,8 @@ impl TenantBatch {
         if walked.is_err() {
             self.spans.truncate(mark[0] as usize);
             self.logs.truncate(mark[1] as usize);
-            self.metrics.truncate([mark[4] as usize, mark[5] as usize, mark[6] as usize]);
+            self.metrics
+                .truncate([mark[4] as usize, mark[5] as usize, mark[6] as usize]);
         }
         if self.is_empty() {
             // Nobody finishes an empty batch, so what rejected items left in it would pile up.
@@ -132,7 +133,15 @@ impl TenantBatch {
     pub fn rows(&self) -> RowCounts {
         let [samples, histograms, exemplars] = self.metrics.rows();
         // Rows of resources and series stay when a request fails: they are true whoever sent them.
-        [self.spans.rows(), self.logs.rows(), 0, 0, samples, histograms, exemplars]
+        [
+            self.spans.rows(),
+            self.logs.rows(),
+            0,
+            0,
+            samples,
+            histograms,
+            exemplars,
+        ]
     }
 
     /// Whether there is nothing to commit.

@@ -20,7 +20,8 @@ impl KnownIds {
     /// Whether `id` was committed less than an hour before `now`.
     pub fn contains(&self, id: &[u8; 16], now: UnixNanos) -> bool {
         let ids = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ids.get(id).is_some_and(|&at| now.saturating_sub(at).abs() < REPEAT_AFTER)
+        ids.get(id)
+            .is_some_and(|&at| now.saturating_sub(at).abs() < REPEAT_AFTER)
     }
 
     /// Remembers ids whose rows were committed at `now`.

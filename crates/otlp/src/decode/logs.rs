@@ -67,20 +67,21 @@ impl TenantBatch {
             }
             Err(Fault::Wire(error)) => return Err(error),
         };
-        let service = resource.service.as_deref().and_then(|text| self.logs.service.code(text).ok());
+        let service = resource
+            .service
+            .as_deref()
+            .and_then(|text| self.logs.service.code(text).ok());
         for message in &items.scopes {
-            let scope = scope_of(message)?;
-            if !scope.attributes.is_empty() {
-                let count = count_items(&[message])?;
-                if let Err(reason) = repeated("scope attributes", scope.attribute_bytes, count, items.bytes) {
-                    outcome.reject(count, reason);
-                    continue;
-                }
+            let (scope, messages) = scope_of(message)?;
+            let count = messages.len() as u64;
+            if let Err(reason) = repeated("scope attributes", scope.attribute_bytes, count, items.bytes) {
+                outcome.reject(count, reason);
+                continue;
             }
             let codes = match self.logs.scope.codes(&scope) {
                 Ok(codes) => codes,
                 Err(reason) => {
-                    outcome.reject(count_items(&[message])?, reason);
+                    outcome.reject(count, reason);
                     continue;
                 }
             };
@@ -93,12 +94,8 @@ impl TenantBatch {
                 admission: context.admissions.for_dataset(Dataset::Logs),
                 now: context.now,
             };
-            let mut reader = Reader::new(message);
-            while let Some((field, content)) = reader.next()? {
-                if field != 2 {
-                    continue;
-                }
-                match self.logs.push(content.bytes()?, &shared) {
+            for message in messages {
+                match self.logs.push(message, &shared) {
                     Ok(()) => outcome.accepted += 1,
                     Err(Fault::Item(reason)) => {
                         self.logs.truncate(self.logs.rows as usize);
@@ -126,7 +123,9 @@ impl LogRows {
         let mut reader = Reader::new(message);
         while let Some((field, content)) = reader.next()? {
             match field {
-                6 => self.attributes.push(Owner::Item, row, content.bytes()?, shared.max_depth, shared.admission)?,
+                6 => self
+                    .attributes
+                    .push(Owner::Item, row, content.bytes()?, shared.max_depth, shared.admission)?,
                 1 => at = content.fixed64()?,
                 2 => severity = content.int32()?,
                 3 => severity_text = content.bytes()?,
@@ -155,7 +154,8 @@ impl LogRows {
             }
         }
         for message in shared.scope_attributes {
-            self.attributes.push(Owner::Scope, row, message, shared.max_depth, shared.admission)?;
+            self.attributes
+                .push(Owner::Scope, row, message, shared.max_depth, shared.admission)?;
         }
         if let Some(message) = body {
             self.push_body(row, message, shared.max_depth)?;
@@ -196,7 +196,9 @@ impl LogRows {
         let value = any_value(message)?;
         let kind: &[u8] = match value {
             AnyRef::Text(text) => {
-                self.body.push(row, text).map_err(|_| ItemError::InvalidUtf8("a log body"))?;
+                self.body
+                    .push(row, text)
+                    .map_err(|_| ItemError::InvalidUtf8("a log body"))?;
                 return Ok(());
             }
             AnyRef::Empty => return Ok(()),
@@ -209,8 +211,12 @@ impl LogRows {
         };
         self.json.clear();
         write_json(value, &mut self.json, max_depth)?;
-        self.body.push(row, &self.json).map_err(|_| ItemError::InvalidUtf8("a log body"))?;
-        self.body_type.push(row, kind).map_err(|_| ItemError::InvalidUtf8("a log body").into())
+        self.body
+            .push(row, &self.json)
+            .map_err(|_| ItemError::InvalidUtf8("a log body"))?;
+        self.body_type
+            .push(row, kind)
+            .map_err(|_| ItemError::InvalidUtf8("a log body").into())
     }
 
     /// Drops rows from `rows` on.
@@ -219,7 +225,12 @@ impl LogRows {
         self.timestamp.truncate(rows);
         self.observed_time.truncate(rows);
         self.severity_number.truncate(rows);
-        for text in [&mut self.severity_text, &mut self.body_type, &mut self.event_name, &mut self.service] {
+        for text in [
+            &mut self.severity_text,
+            &mut self.body_type,
+            &mut self.event_name,
+            &mut self.service,
+        ] {
             text.truncate(rows);
         }
         self.body.truncate(rows);
@@ -247,7 +258,10 @@ impl LogRows {
         out.add("flags", self.flags.finish(rows, &DataType::UInt32));
         out.add("service_name", self.service.finish(rows));
         out.add("resource_id", self.resource_id.finish(rows));
-        out.add("dropped_attributes_count", self.dropped_attributes.finish(rows, &DataType::UInt32));
+        out.add(
+            "dropped_attributes_count",
+            self.dropped_attributes.finish(rows, &DataType::UInt32),
+        );
         self.scope.finish(rows, &mut out);
         self.attributes.finish(rows, &mut out.0);
         self.rows = 0;

@@ -3,8 +3,8 @@
 use schema::Dataset;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::batch::{Context, TenantBatch};
 use super::any_value::write_json_object;
+use super::batch::{Context, TenantBatch};
 use super::outcome::repeated;
 use super::points::{ExemplarRows, HistogramRows, SampleRows};
 use super::resource::{ResourceItems, scope_of};
@@ -67,7 +67,7 @@ impl TenantBatch {
             Err(Fault::Wire(error)) => return Err(error),
         };
         for message in &items.scopes {
-            let scope = scope_of(message)?;
+            let (scope, metrics) = scope_of(message)?;
             let identity = match scope_identity(&resource, &scope, context.limits.max_depth) {
                 Ok(identity) => identity,
                 Err(Fault::Item(reason)) => {
@@ -76,12 +76,7 @@ impl TenantBatch {
                 }
                 Err(Fault::Wire(error)) => return Err(error),
             };
-            let mut reader = Reader::new(message);
-            while let Some((field, content)) = reader.next()? {
-                if field != 2 {
-                    continue;
-                }
-                let metric = content.bytes()?;
+            for metric in metrics {
                 let header = match Header::parse(metric)? {
                     Ok(header) => header,
                     Err((points, reason)) => {
@@ -187,7 +182,17 @@ impl<'a> Header<'a> {
                 _ => {}
             }
         }
-        Ok(Ok(Self { name, description, unit, metadata, points, kind, data, temporality, monotonic }))
+        Ok(Ok(Self {
+            name,
+            description,
+            unit,
+            metadata,
+            points,
+            kind,
+            data,
+            temporality,
+            monotonic,
+        }))
     }
 }
 

@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, TimestampNanosecondType, UInt32Type};
 use hashbrown::{HashMap, HashSet};
 use schema::{UnixNanos, columns};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_seed};
 
 use super::any_value::{AnyRef, key_value};
 use super::batch::Columns;
@@ -137,14 +137,19 @@ impl Resources {
         admission: &dyn ColumnAdmission,
     ) -> Result<(), Fault> {
         for message in attributes {
-            self.attributes.push(Owner::Item, row, message, limits.max_depth, admission)?;
+            self.attributes
+                .push(Owner::Item, row, message, limits.max_depth, admission)?;
         }
         if !schema_url.is_empty() {
-            self.schema_url.push(row, schema_url).map_err(|_| ItemError::InvalidUtf8("schema_url"))?;
+            self.schema_url
+                .push(row, schema_url)
+                .map_err(|_| ItemError::InvalidUtf8("schema_url"))?;
         }
         self.attributes.end_row(row);
         if let Some(service) = &resource.service {
-            self.service.push(row, service).map_err(|_| ItemError::InvalidUtf8("service.name"))?;
+            self.service
+                .push(row, service)
+                .map_err(|_| ItemError::InvalidUtf8("service.name"))?;
         }
         if dropped > 0 {
             self.dropped.push(row, dropped);
@@ -186,7 +191,10 @@ pub(super) struct ScopeRef<'a> {
 
 impl<'a> ScopeRef<'a> {
     pub(super) fn parse(message: &'a [u8], schema_url: &'a [u8]) -> Result<Self, WireError> {
-        let mut scope = Self { schema_url, ..Self::default() };
+        let mut scope = Self {
+            schema_url,
+            ..Self::default()
+        };
         let mut reader = Reader::new(message);
         while let Some((field, content)) = reader.next()? {
             match field {
@@ -226,7 +234,10 @@ impl ScopeColumns {
             if text.is_empty() {
                 return Ok(None);
             }
-            column.code(text).map(Some).map_err(|_| ItemError::InvalidUtf8("an instrumentation scope's text"))
+            column
+                .code(text)
+                .map(Some)
+                .map_err(|_| ItemError::InvalidUtf8("an instrumentation scope's text"))
         };
         Ok(ScopeCodes {
             name: code(&mut self.name, scope.name)?,
@@ -273,7 +284,10 @@ pub(super) struct ResourceItems<'a> {
 
 impl<'a> ResourceItems<'a> {
     pub(super) fn parse(message: &'a [u8]) -> Result<Self, WireError> {
-        let mut items = Self { bytes: message.len(), ..Self::default() };
+        let mut items = Self {
+            bytes: message.len(),
+            ..Self::default()
+        };
         let mut reader = Reader::new(message);
         while let Some((field, content)) = reader.next()? {
             match field {
@@ -287,18 +301,23 @@ impl<'a> ResourceItems<'a> {
     }
 }
 
-/// Scope and schema URL of one `Scope*` message; its items (field 2) are walked by the caller.
-pub(super) fn scope_of(message: &[u8]) -> Result<ScopeRef<'_>, WireError> {
+/// One `Scope*` message: its scope, and its items (spans, log records or metrics) unparsed.
+///
+/// The schema URL stands behind the items, so all of them are passed over before the first is read; remembering where
+/// they are is cheaper than passing over them twice.
+pub(super) fn scope_of(message: &[u8]) -> Result<(ScopeRef<'_>, Vec<&[u8]>), WireError> {
     let (mut scope, mut schema_url) = (&[][..], &[][..]);
+    let mut items = Vec::new();
     let mut reader = Reader::new(message);
     while let Some((field, content)) = reader.next()? {
         match field {
+            2 => items.push(content.bytes()?),
             1 => scope = content.bytes()?,
             3 => schema_url = content.bytes()?,
             _ => {}
         }
     }
-    ScopeRef::parse(scope, schema_url)
+    Ok((ScopeRef::parse(scope, schema_url)?, items))
 }
 
 /// How many items (field 2) the `Scope*` messages hold.
@@ -318,7 +337,8 @@ impl Columns {
     pub(super) fn add(&mut self, name: &str, array: Option<ArrayRef>) {
         if let Some(array) = array {
             let nullable = array.null_count() > 0;
-            self.0.push((Field::new(name, array.data_type().clone(), nullable), array));
+            self.0
+                .push((Field::new(name, array.data_type().clone(), nullable), array));
         }
     }
 }

@@ -61,13 +61,24 @@ impl MetricRef<'_> {
         update(&mut hasher, 14, self.name);
         update(&mut hasher, 15, self.unit);
         update(&mut hasher, 16, self.kind.as_bytes());
-        update(&mut hasher, 17, &[self.temporality as u8, self.monotonic.map_or(2, u8::from)]);
+        update(
+            &mut hasher,
+            17,
+            &[self.temporality as u8, self.monotonic.map_or(2, u8::from)],
+        );
         hasher.digest128()
     }
 
     /// Bytes that the row of every series of this metric repeats.
     pub(super) fn repeated_bytes(&self) -> usize {
-        let texts = [self.name, self.description, self.unit, self.metadata, self.scope.name, self.scope.version];
+        let texts = [
+            self.name,
+            self.description,
+            self.unit,
+            self.metadata,
+            self.scope.name,
+            self.scope.version,
+        ];
         let service = self.resource.service.as_ref().map_or(0, |text| text.len());
         texts.iter().map(|text| text.len()).sum::<usize>() + self.scope.attribute_bytes + service
     }

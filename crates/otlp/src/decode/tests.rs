@@ -15,5 +15,10 @@ use super::{AdmitAll, Context, DecodeLimits, KnownIds};
 const NOW: i64 = 1_767_225_600_000_000_000;
 
 fn context(known: &KnownIds) -> Context<'_> {
-    Context { admissions: &AdmitAll, known, now: NOW, limits: DecodeLimits::default() }
+    Context {
+        admissions: &AdmitAll,
+        known,
+        now: NOW,
+        limits: DecodeLimits::default(),
+    }
 }

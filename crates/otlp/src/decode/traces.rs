@@ -66,7 +66,10 @@ struct EnumColumn<const N: usize> {
 
 impl<const N: usize> Default for EnumColumn<N> {
     fn default() -> Self {
-        Self { texts: TextColumn::default(), codes: [None; N] }
+        Self {
+            texts: TextColumn::default(),
+            codes: [None; N],
+        }
     }
 }
 
@@ -126,20 +129,21 @@ impl TenantBatch {
             Err(Fault::Wire(error)) => return Err(error),
         };
         // The text was checked when the resource was parsed.
-        let service = resource.service.as_deref().and_then(|text| self.spans.service.code(text).ok());
+        let service = resource
+            .service
+            .as_deref()
+            .and_then(|text| self.spans.service.code(text).ok());
         for message in &items.scopes {
-            let scope = scope_of(message)?;
-            if !scope.attributes.is_empty() {
-                let count = count_items(&[message])?;
-                if let Err(reason) = repeated("scope attributes", scope.attribute_bytes, count, items.bytes) {
-                    outcome.reject(count, reason);
-                    continue;
-                }
+            let (scope, messages) = scope_of(message)?;
+            let count = messages.len() as u64;
+            if let Err(reason) = repeated("scope attributes", scope.attribute_bytes, count, items.bytes) {
+                outcome.reject(count, reason);
+                continue;
             }
             let codes = match self.spans.scope.codes(&scope) {
                 Ok(codes) => codes,
                 Err(reason) => {
-                    outcome.reject(count_items(&[message])?, reason);
+                    outcome.reject(count, reason);
                     continue;
                 }
             };
@@ -151,12 +155,8 @@ impl TenantBatch {
                 max_depth: context.limits.max_depth,
                 admission: context.admissions.for_dataset(Dataset::Spans),
             };
-            let mut reader = Reader::new(message);
-            while let Some((field, content)) = reader.next()? {
-                if field != 2 {
-                    continue;
-                }
-                match self.spans.push(content.bytes()?, &shared) {
+            for message in messages {
+                match self.spans.push(message, &shared) {
                     Ok(()) => outcome.accepted += 1,
                     Err(Fault::Item(reason)) => {
                         self.spans.truncate(self.spans.rows as usize);
@@ -185,7 +185,9 @@ impl SpanRows {
         let mut reader = Reader::new(message);
         while let Some((field, content)) = reader.next()? {
             match field {
-                9 => self.attributes.push(Owner::Item, row, content.bytes()?, shared.max_depth, shared.admission)?,
+                9 => self
+                    .attributes
+                    .push(Owner::Item, row, content.bytes()?, shared.max_depth, shared.admission)?,
                 1 => trace_id = content.bytes()?,
                 2 => span_id = content.bytes()?,
                 3 => trace_state = content.bytes()?,
@@ -215,11 +217,16 @@ impl SpanRows {
         let start = time("start_time_unix_nano", start)?;
         let end = time("end_time_unix_nano", end)?;
         for message in shared.scope_attributes {
-            self.attributes.push(Owner::Scope, row, message, shared.max_depth, shared.admission)?;
+            self.attributes
+                .push(Owner::Scope, row, message, shared.max_depth, shared.admission)?;
         }
-        self.name.push(row, name).map_err(|_| ItemError::InvalidUtf8("a span's name"))?;
+        self.name
+            .push(row, name)
+            .map_err(|_| ItemError::InvalidUtf8("a span's name"))?;
         if !trace_state.is_empty() {
-            self.trace_state.push(row, trace_state).map_err(|_| ItemError::InvalidUtf8("trace_state"))?;
+            self.trace_state
+                .push(row, trace_state)
+                .map_err(|_| ItemError::InvalidUtf8("trace_state"))?;
         }
         if !parent.is_empty() {
             let id: &[u8; 8] = parent.try_into().map_err(|_| ItemError::ParentSpanId(parent.len()))?;
@@ -328,9 +335,18 @@ impl SpanRows {
         out.add("resource_id", self.resource_id.finish(rows));
         out.add("events", self.events.finish(rows));
         out.add("links", self.links.finish(rows));
-        out.add("dropped_attributes_count", self.dropped_attributes.finish(rows, &DataType::UInt32));
-        out.add("dropped_events_count", self.dropped_events.finish(rows, &DataType::UInt32));
-        out.add("dropped_links_count", self.dropped_links.finish(rows, &DataType::UInt32));
+        out.add(
+            "dropped_attributes_count",
+            self.dropped_attributes.finish(rows, &DataType::UInt32),
+        );
+        out.add(
+            "dropped_events_count",
+            self.dropped_events.finish(rows, &DataType::UInt32),
+        );
+        out.add(
+            "dropped_links_count",
+            self.dropped_links.finish(rows, &DataType::UInt32),
+        );
         self.scope.finish(rows, &mut out);
         self.attributes.finish(rows, &mut out.0);
         self.rows = 0;
@@ -366,7 +382,9 @@ impl EventRows {
             }
         }
         self.time.push(item, time("an event's time_unix_nano", at)?);
-        self.name.push(item, name).map_err(|_| ItemError::InvalidUtf8("an event's name"))?;
+        self.name
+            .push(item, name)
+            .map_err(|_| ItemError::InvalidUtf8("an event's name"))?;
         push_json(&mut self.attributes, item, &attributes, max_depth)?;
         if dropped > 0 {
             self.dropped.push(item, dropped);
@@ -397,7 +415,13 @@ impl EventRows {
             self.attributes.finish(items),
             self.dropped.finish(items, &DataType::UInt32),
         ];
-        list_of_structs(std::mem::take(&mut self.ends), rows, items, columns::event_fields(), arrays)
+        list_of_structs(
+            std::mem::take(&mut self.ends),
+            rows,
+            items,
+            columns::event_fields(),
+            arrays,
+        )
     }
 }
 
@@ -432,10 +456,16 @@ impl LinkRows {
                 _ => {}
             }
         }
-        self.trace_id.push(item, trace_id.try_into().map_err(|_| ItemError::TraceId(trace_id.len()))?);
-        self.span_id.push(item, span_id.try_into().map_err(|_| ItemError::SpanId(span_id.len()))?);
+        self.trace_id.push(
+            item,
+            trace_id.try_into().map_err(|_| ItemError::TraceId(trace_id.len()))?,
+        );
+        self.span_id
+            .push(item, span_id.try_into().map_err(|_| ItemError::SpanId(span_id.len()))?);
         if !trace_state.is_empty() {
-            self.trace_state.push(item, trace_state).map_err(|_| ItemError::InvalidUtf8("trace_state"))?;
+            self.trace_state
+                .push(item, trace_state)
+                .map_err(|_| ItemError::InvalidUtf8("trace_state"))?;
         }
         push_json(&mut self.attributes, item, &attributes, max_depth)?;
         if flags != 0 {
@@ -474,7 +504,13 @@ impl LinkRows {
             self.attributes.finish(items),
             self.dropped.finish(items, &DataType::UInt32),
         ];
-        list_of_structs(std::mem::take(&mut self.ends), rows, items, columns::link_fields(), arrays)
+        list_of_structs(
+            std::mem::take(&mut self.ends),
+            rows,
+            items,
+            columns::link_fields(),
+            arrays,
+        )
     }
 }
 
@@ -490,7 +526,9 @@ pub(super) fn push_json(
     }
     let mut text = Vec::with_capacity(64);
     write_json_object(attributes.iter().copied(), &mut text, max_depth)?;
-    column.push(row, &text).map_err(|_| ItemError::InvalidUtf8("an attribute").into())
+    column
+        .push(row, &text)
+        .map_err(|_| ItemError::InvalidUtf8("an attribute").into())
 }
 
 /// A list column of structs; rows without items are null. `None` if there is no item at all.
@@ -518,7 +556,10 @@ fn list_of_structs(
     let mut offsets = Vec::with_capacity(rows + 1);
     offsets.push(0i32);
     offsets.extend(ends.iter().map(|&end| end as i32));
-    let valid = offsets.windows(2).map(|pair| pair[0] != pair[1]).collect::<NullBuffer>();
+    let valid = offsets
+        .windows(2)
+        .map(|pair| pair[0] != pair[1])
+        .collect::<NullBuffer>();
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     let item = columns::item_field(DataType::Struct(fields));
     Some(Arc::new(ListArray::new(item, offsets, Arc::new(values), Some(valid))) as ArrayRef)

@@ -173,7 +173,9 @@ impl<'a> Reader<'a> {
         clippy::should_implement_trait,
         reason = "a fallible iterator: `?` on each step is the point"
     )]
-    #[inline]
+    // Left to itself the compiler makes this a call that returns the field through memory, written in halves and read
+    // whole: a stall for every field of every message.
+    #[inline(always)]
     pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, WireError> {
         loop {
             let Some((&first, after)) = self.rest.split_first() else {

@@ -32,13 +32,20 @@ impl Admissions for Rule {
 
 #[test]
 fn any_admission_keeps_every_value() {
-    let rules: [fn(&str) -> bool; 4] =
-        [|_| false, |name| name.starts_with("scope."), |name| name.ends_with(":int"), |name| !name.contains("user")];
+    let rules: [fn(&str) -> bool; 4] = [
+        |_| false,
+        |name| name.starts_with("scope."),
+        |name| name.ends_with(":int"),
+        |name| !name.contains("user"),
+    ];
     for (seed, rule) in (0..20).flat_map(|seed| rules.map(|rule| (seed, rule))) {
         let known = KnownIds::default();
         let mut messages = Messages::new(seed + 1000);
         let mut batch = TenantBatch::default();
-        let context = Context { admissions: &Rule(rule), ..context(&known) };
+        let context = Context {
+            admissions: &Rule(rule),
+            ..context(&known)
+        };
         let mut expected = Expected::default();
         let traces = messages.traces().encode_to_vec();
         let logs = messages.logs().encode_to_vec();
@@ -73,18 +80,41 @@ fn ten_thousand_keys_fit_into_the_rest() {
     let known = KnownIds::default();
     let mut batch = TenantBatch::default();
     for _ in 0..3 {
-        let attributes = (0..10_000).map(|i| KeyValue::new(format!("key.{i}"), AnyValue::Int(i))).collect();
-        let log_records = vec![LogRecord { attributes, ..LogRecord::default() }];
-        let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
-        let request = protobuf::encode_logs(&[ResourceLogs { scope_logs, ..ResourceLogs::default() }]);
-        let outcome = batch.append(Signal::Logs, &request, Context { admissions: &admissions, ..context(&known) });
+        let attributes = (0..10_000)
+            .map(|i| KeyValue::new(format!("key.{i}"), AnyValue::Int(i)))
+            .collect();
+        let log_records = vec![LogRecord {
+            attributes,
+            ..LogRecord::default()
+        }];
+        let scope_logs = vec![ScopeLogs {
+            log_records,
+            ..ScopeLogs::default()
+        }];
+        let request = protobuf::encode_logs(&[ResourceLogs {
+            scope_logs,
+            ..ResourceLogs::default()
+        }]);
+        let outcome = batch.append(
+            Signal::Logs,
+            &request,
+            Context {
+                admissions: &admissions,
+                ..context(&known)
+            },
+        );
         assert_eq!(outcome.unwrap().accepted, 1);
         let finished = finish(&mut batch);
         let row = &finished.of(Dataset::Logs)[0];
-        let Some(Cell::Json(Value::Object(rest))) = row.get("attributes_rest") else { panic!("{row:?}") };
+        let Some(Cell::Json(Value::Object(rest))) = row.get("attributes_rest") else {
+            panic!("{row:?}")
+        };
         let columns = row.keys().filter(|name| name.starts_with("attr.")).count();
         assert_eq!(columns + rest.len(), 10_000);
         assert!(rest.len() >= 9_900);
-        assert!(rest.iter().all(|(key, value)| key.strip_prefix("key.") == Some(&value.to_string())));
+        assert!(
+            rest.iter()
+                .all(|(key, value)| key.strip_prefix("key.") == Some(&value.to_string()))
+        );
     }
 }

@@ -42,8 +42,21 @@ struct Group<'a> {
     resource: Row,
 }
 
-fn group<'a>(resource: &'a Resource, url: &str, scope: &'a InstrumentationScope, schema_url: &'a str, admit: Admit<'_>) -> Group<'a> {
-    Group { parents: Parents { resource, scope, schema_url }, resource: expected::resource(resource, url, admit) }
+fn group<'a>(
+    resource: &'a Resource,
+    url: &str,
+    scope: &'a InstrumentationScope,
+    schema_url: &'a str,
+    admit: Admit<'_>,
+) -> Group<'a> {
+    Group {
+        parents: Parents {
+            resource,
+            scope,
+            schema_url,
+        },
+        resource: expected::resource(resource, url, admit),
+    }
 }
 
 impl Expected {
@@ -53,7 +66,11 @@ impl Expected {
 
     fn item(&mut self, row: Option<Row>, group: &Group<'_>, to: fn(&mut Self) -> &mut Vec<Joined>) {
         match row {
-            Some(row) => to(self).push(Joined { row, series: None, resource: group.resource.clone() }),
+            Some(row) => to(self).push(Joined {
+                row,
+                series: None,
+                resource: group.resource.clone(),
+            }),
             None => self.rejected += 1,
         }
     }
@@ -78,7 +95,9 @@ impl Expected {
                 let scope = scoped.scope.unwrap_or_default();
                 let group = group(&resource, &logs.schema_url, &scope, &scoped.schema_url, admit);
                 for record in scoped.log_records {
-                    self.item(expected::log(&record, &group.parents, now, admit), &group, |e| &mut e.logs);
+                    self.item(expected::log(&record, &group.parents, now, admit), &group, |e| {
+                        &mut e.logs
+                    });
                 }
             }
         }
@@ -104,18 +123,41 @@ impl Expected {
                 return;
             };
             let series = Some(expected::series(metric, attributes, &group.parents, admit));
-            let joined = |row| Joined { row, series: series.clone(), resource: group.resource.clone() };
-            if number { &mut self.samples } else { &mut self.histograms }.push(joined(row));
+            let joined = |row| Joined {
+                row,
+                series: series.clone(),
+                resource: group.resource.clone(),
+            };
+            if number {
+                &mut self.samples
+            } else {
+                &mut self.histograms
+            }
+            .push(joined(row));
             self.exemplars.extend(exemplars.into_iter().map(joined));
         };
         match metric.data.as_ref().unwrap() {
-            Data::Gauge(g) => g.data_points.iter().for_each(|p| add(&p.attributes, expected::number(p), true)),
-            Data::Sum(s) => s.data_points.iter().for_each(|p| add(&p.attributes, expected::number(p), true)),
-            Data::Histogram(h) => h.data_points.iter().for_each(|p| add(&p.attributes, expected::histogram(p), false)),
+            Data::Gauge(g) => g
+                .data_points
+                .iter()
+                .for_each(|p| add(&p.attributes, expected::number(p), true)),
+            Data::Sum(s) => s
+                .data_points
+                .iter()
+                .for_each(|p| add(&p.attributes, expected::number(p), true)),
+            Data::Histogram(h) => h
+                .data_points
+                .iter()
+                .for_each(|p| add(&p.attributes, expected::histogram(p), false)),
             Data::ExponentialHistogram(h) => {
-                h.data_points.iter().for_each(|p| add(&p.attributes, expected::exponential(p), false));
+                h.data_points
+                    .iter()
+                    .for_each(|p| add(&p.attributes, expected::exponential(p), false));
             }
-            Data::Summary(s) => s.data_points.iter().for_each(|p| add(&p.attributes, expected::summary(p), false)),
+            Data::Summary(s) => s
+                .data_points
+                .iter()
+                .for_each(|p| add(&p.attributes, expected::summary(p), false)),
         }
     }
 }
@@ -139,7 +181,10 @@ impl Lake {
     /// Takes in the rows of resources and series; one identity has one id, whenever it comes.
     pub fn add(&mut self, finished: &Finish, now: i64) {
         let mut ids = Vec::new();
-        for (dataset, name) in [(Dataset::Resources, "resource_id"), (Dataset::MetricSeries, "series_id")] {
+        for (dataset, name) in [
+            (Dataset::Resources, "resource_id"),
+            (Dataset::MetricSeries, "series_id"),
+        ] {
             for row in finished.of(dataset) {
                 let mut row = row.clone();
                 assert_eq!(row.remove("seen_at"), Some(Cell::Int(now)));
@@ -150,7 +195,11 @@ impl Lake {
                 let first = self.ids.entry(format!("{row:?}")).or_insert_with(|| id.clone());
                 assert_eq!(*first, id, "two ids for {row:?}");
                 ids.push(<[u8; 16]>::try_from(&id[..]).unwrap());
-                let rows = if dataset == Dataset::Resources { &mut self.resources } else { &mut self.series };
+                let rows = if dataset == Dataset::Resources {
+                    &mut self.resources
+                } else {
+                    &mut self.series
+                };
                 if let Some(before) = rows.insert(id, row.clone()) {
                     assert_eq!(before, row, "one id for two identities");
                 }
@@ -168,7 +217,11 @@ impl Lake {
         let mut row = row.clone();
         let mut series = of_series.then(|| self.series[&take_id(&mut row, "series_id")].clone());
         let id = take_id(series.as_mut().unwrap_or(&mut row), "resource_id");
-        Joined { row, series, resource: self.resources[&id].clone() }
+        Joined {
+            row,
+            series,
+            resource: self.resources[&id].clone(),
+        }
     }
 
     /// Compares all rows of a batch, in order.
@@ -202,7 +255,14 @@ fn assert_rows(found: &Row, expected: &Row) {
 }
 
 /// Appends a random request and what it must become.
-pub fn append(batch: &mut TenantBatch, messages: &mut Messages, signal: Signal, known: &KnownIds, now: i64, expected: &mut Expected) {
+pub fn append(
+    batch: &mut TenantBatch,
+    messages: &mut Messages,
+    signal: Signal,
+    known: &KnownIds,
+    now: i64,
+    expected: &mut Expected,
+) {
     let admit: Admit<'_> = &|_| true;
     let rejected = expected.rejected;
     let accepted = expected.accepted();
@@ -216,8 +276,13 @@ pub fn append(batch: &mut TenantBatch, messages: &mut Messages, signal: Signal, 
         Signal::Logs => expected.logs(&bytes, now, admit),
         Signal::Metrics => expected.metrics(&bytes, admit),
     }
-    let Outcome { accepted: got, rejected: refused, reasons } =
-        batch.append(signal, &bytes, super::Context { now, ..context(known) }).unwrap();
+    let Outcome {
+        accepted: got,
+        rejected: refused,
+        reasons,
+    } = batch
+        .append(signal, &bytes, super::Context { now, ..context(known) })
+        .unwrap();
     assert_eq!(got, (expected.accepted() - accepted) as u64, "{reasons:?}");
     assert_eq!(refused, expected.rejected - rejected, "{reasons:?}");
     assert_eq!(reasons.is_empty(), refused == 0);
@@ -246,5 +311,8 @@ fn every_value_comes_back_as_prost_reads_it() {
             rejected += expected.rejected;
         }
     }
-    assert!(accepted > 1_500 && rejected > 50, "a hollow test: {accepted} accepted, {rejected} rejected");
+    assert!(
+        accepted > 1_500 && rejected > 50,
+        "a hollow test: {accepted} accepted, {rejected} rejected"
+    );
 }

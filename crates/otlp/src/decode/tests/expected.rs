@@ -93,7 +93,8 @@ fn attributes(row: &mut Row, owned: [(&str, &str, &[KeyValue]); 2], admit: Admit
             match column {
                 Some((name, kind, cell))
                     if (1..=200).contains(&key.len())
-                        && !(kind == AttributeType::Utf8 && [":int", ":double", ":bool"].iter().any(|s| key.ends_with(s)))
+                        && !(kind == AttributeType::Utf8
+                            && [":int", ":double", ":bool"].iter().any(|s| key.ends_with(s)))
                         && admit(&name) =>
                 {
                     row.put(&name, cell);
@@ -134,7 +135,11 @@ fn service(resource: &Resource) -> String {
 /// A resource's row, without `resource_id` and `seen_at`.
 pub fn resource(resource: &Resource, schema_url: &str, admit: Admit<'_>) -> Row {
     let mut row = Row::new();
-    attributes(&mut row, [("attr.", "", &resource.attributes), ("scope.", "scope.", &[])], admit);
+    attributes(
+        &mut row,
+        [("attr.", "", &resource.attributes), ("scope.", "scope.", &[])],
+        admit,
+    );
     row.text("service_name", &service(resource));
     row.text("schema_url", schema_url);
     row.count("dropped_attributes_count", resource.dropped_attributes_count);
@@ -153,7 +158,11 @@ fn inherit(row: &mut Row, parents: &Parents<'_>, own: &[KeyValue], admit: Admit<
     row.text("scope_name", &parents.scope.name);
     row.text("scope_version", &parents.scope.version);
     row.text("scope_schema_url", parents.schema_url);
-    attributes(row, [("attr.", "", own), ("scope.", "scope.", &parents.scope.attributes)], admit);
+    attributes(
+        row,
+        [("attr.", "", own), ("scope.", "scope.", &parents.scope.attributes)],
+        admit,
+    );
 }
 
 /// A span's row without `resource_id`, or `None` if it breaks a rule.
@@ -169,7 +178,10 @@ pub fn span(s: &Span, parents: &Parents<'_>, admit: Admit<'_>) -> Option<Row> {
     row.put("span_id", Cell::Bytes(s.span_id.clone()));
     id(&mut row, "parent_span_id", &s.parent_span_id);
     row.put("start_time", time(s.start_time_unix_nano));
-    row.put("duration", Cell::Int(s.end_time_unix_nano as i64 - s.start_time_unix_nano as i64));
+    row.put(
+        "duration",
+        Cell::Int(s.end_time_unix_nano as i64 - s.start_time_unix_nano as i64),
+    );
     row.put("name", Cell::Text(s.name.clone()));
     let kinds = ["unspecified", "internal", "server", "client", "producer", "consumer"];
     let name = |names: &[&str], number: i32| {
@@ -384,7 +396,13 @@ pub fn summary(p: &metrics::SummaryDataPoint) -> Option<Point> {
     let (mut row, exemplars) = point(p.time_unix_nano, p.start_time_unix_nano, p.flags, &[])?;
     row.put("count", Cell::UInt(p.count));
     row.put("sum", double(p.sum));
-    row.put("quantiles", doubles(&p.quantile_values.iter().map(|q| q.quantile).collect::<Vec<_>>()));
-    row.put("quantile_values", doubles(&p.quantile_values.iter().map(|q| q.value).collect::<Vec<_>>()));
+    row.put(
+        "quantiles",
+        doubles(&p.quantile_values.iter().map(|q| q.quantile).collect::<Vec<_>>()),
+    );
+    row.put(
+        "quantile_values",
+        doubles(&p.quantile_values.iter().map(|q| q.value).collect::<Vec<_>>()),
+    );
     Some((row, exemplars))
 }

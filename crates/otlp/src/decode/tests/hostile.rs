@@ -60,7 +60,11 @@ fn append_bad(batch: &mut TenantBatch, signal: Signal, bad: &[u8], known: &Known
     let rows = batch.rows();
     match batch.append(signal, bad, context(known)) {
         Ok(outcome) => {
-            let added: u64 = batch.rows()[..6].iter().zip(rows).map(|(after, before)| u64::from(after - before)).sum();
+            let added: u64 = batch.rows()[..6]
+                .iter()
+                .zip(rows)
+                .map(|(after, before)| u64::from(after - before))
+                .sum();
             assert_eq!(added, outcome.accepted);
             Some(outcome)
         }
@@ -99,7 +103,11 @@ fn a_request_cut_anywhere_leaves_the_batch_as_it_was() {
         let mut fresh = TenantBatch::default();
         fresh.append(signal, &first, context(&known)).unwrap();
         fresh.append(signal, &cut, context(&known)).unwrap();
-        assert!(items(both) == items(finish(&mut fresh)), "{} left something behind", signal.name());
+        assert!(
+            items(both) == items(finish(&mut fresh)),
+            "{} left something behind",
+            signal.name()
+        );
         fresh.append(signal, &first, context(&known)).unwrap();
         assert!(items(finish(&mut fresh)) == alone);
     }
@@ -141,7 +149,10 @@ fn mutated_requests_never_panic_nor_spoil_the_batch() {
     let rounds = number("OTLP_FUZZ_ROUNDS").unwrap_or(60);
     for seed in first..first + rounds {
         let result = std::panic::catch_unwind(|| fuzz(seed));
-        assert!(result.is_ok(), "run again with OTLP_FUZZ_SEED={seed} OTLP_FUZZ_ROUNDS=1");
+        assert!(
+            result.is_ok(),
+            "run again with OTLP_FUZZ_SEED={seed} OTLP_FUZZ_ROUNDS=1"
+        );
     }
 }
 
@@ -151,7 +162,10 @@ fn fuzz(seed: u64) {
     let mut batch = TenantBatch::default();
     let mut message_seed = seed << 20;
     let signal = SIGNALS[seed as usize % 3];
-    let (good, other) = (small_request(&mut message_seed, signal), small_request(&mut message_seed, signal));
+    let (good, other) = (
+        small_request(&mut message_seed, signal),
+        small_request(&mut message_seed, signal),
+    );
     batch.append(signal, &good, context(&known)).unwrap();
     let alone = items(finish(&mut batch));
     for _ in 0..40 {

@@ -18,10 +18,20 @@ const HOUR: i64 = 3_600_000_000_000;
 
 /// A request of one span of the service.
 fn spans_of(service: &str) -> Vec<u8> {
-    let span = Span { trace_id: [1; 16], span_id: [2; 8], ..Span::default() };
+    let span = Span {
+        trace_id: [1; 16],
+        span_id: [2; 8],
+        ..Span::default()
+    };
     protobuf::encode_traces(&[ResourceSpans {
-        resource: Resource { attributes: vec![KeyValue::new("service.name", service)], ..Resource::default() },
-        scope_spans: vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }],
+        resource: Resource {
+            attributes: vec![KeyValue::new("service.name", service)],
+            ..Resource::default()
+        },
+        scope_spans: vec![ScopeSpans {
+            spans: vec![span],
+            ..ScopeSpans::default()
+        }],
         ..ResourceSpans::default()
     }])
 }
@@ -63,8 +73,13 @@ fn ids_refer_to_rows_of_the_last_hour_and_known_rows_are_not_repeated() {
                     (Dataset::Exemplars, "series_id"),
                 ] {
                     for row in finished.of(dataset) {
-                        let Some(Cell::Bytes(id)) = row.get(name) else { panic!("{dataset} lacks {name}") };
-                        assert!(now - committed[id] < HOUR, "seed {seed} round {round}: {dataset} points at nothing");
+                        let Some(Cell::Bytes(id)) = row.get(name) else {
+                            panic!("{dataset} lacks {name}")
+                        };
+                        assert!(
+                            now - committed[id] < HOUR,
+                            "seed {seed} round {round}: {dataset} points at nothing"
+                        );
                     }
                 }
             }
@@ -109,6 +124,8 @@ fn rejected_requests_leave_nothing_behind() {
     assert!(batch.is_empty());
     let finished = finish(&mut batch);
     assert!(finished.rows.is_empty() && finished.ids.is_empty());
-    batch.append(Signal::Traces, &spans_of("shop"), context(&known)).unwrap();
+    batch
+        .append(Signal::Traces, &spans_of("shop"), context(&known))
+        .unwrap();
     assert_eq!(finish(&mut batch).of(Dataset::Resources).len(), 1);
 }

@@ -20,7 +20,10 @@ pub struct Messages {
 
 impl Messages {
     pub fn new(seed: u64) -> Self {
-        Messages { random: Random::new(seed), rng: StdRng::seed_from_u64(!seed) }
+        Messages {
+            random: Random::new(seed),
+            rng: StdRng::seed_from_u64(!seed),
+        }
     }
 
     pub fn traces(&mut self) -> ExportTraceServiceRequest {
@@ -86,33 +89,54 @@ impl Messages {
         match metric.data.as_mut().unwrap() {
             Data::Gauge(gauge) => {
                 for p in &mut gauge.data_points {
-                    self.point([&mut p.time_unix_nano, &mut p.start_time_unix_nano], &mut p.attributes, &mut p.exemplars);
+                    self.point(
+                        [&mut p.time_unix_nano, &mut p.start_time_unix_nano],
+                        &mut p.attributes,
+                        &mut p.exemplars,
+                    );
                 }
             }
             Data::Sum(sum) => {
                 sum.aggregation_temporality %= 3;
                 for p in &mut sum.data_points {
-                    self.point([&mut p.time_unix_nano, &mut p.start_time_unix_nano], &mut p.attributes, &mut p.exemplars);
+                    self.point(
+                        [&mut p.time_unix_nano, &mut p.start_time_unix_nano],
+                        &mut p.attributes,
+                        &mut p.exemplars,
+                    );
                 }
             }
             Data::Histogram(histogram) => {
                 histogram.aggregation_temporality %= 3;
                 for p in &mut histogram.data_points {
-                    self.point([&mut p.time_unix_nano, &mut p.start_time_unix_nano], &mut p.attributes, &mut p.exemplars);
+                    self.point(
+                        [&mut p.time_unix_nano, &mut p.start_time_unix_nano],
+                        &mut p.attributes,
+                        &mut p.exemplars,
+                    );
                     if self.rng.random_bool(0.9) {
-                        p.explicit_bounds.resize(p.bucket_counts.len().saturating_sub(1), f64::NAN);
+                        p.explicit_bounds
+                            .resize(p.bucket_counts.len().saturating_sub(1), f64::NAN);
                     }
                 }
             }
             Data::ExponentialHistogram(histogram) => {
                 histogram.aggregation_temporality %= 3;
                 for p in &mut histogram.data_points {
-                    self.point([&mut p.time_unix_nano, &mut p.start_time_unix_nano], &mut p.attributes, &mut p.exemplars);
+                    self.point(
+                        [&mut p.time_unix_nano, &mut p.start_time_unix_nano],
+                        &mut p.attributes,
+                        &mut p.exemplars,
+                    );
                 }
             }
             Data::Summary(summary) => {
                 for p in &mut summary.data_points {
-                    self.point([&mut p.time_unix_nano, &mut p.start_time_unix_nano], &mut p.attributes, &mut []);
+                    self.point(
+                        [&mut p.time_unix_nano, &mut p.start_time_unix_nano],
+                        &mut p.attributes,
+                        &mut [],
+                    );
                 }
             }
         }
@@ -131,7 +155,10 @@ impl Messages {
         let resource = resource.as_mut().unwrap();
         self.attributes(&mut resource.attributes);
         if self.rng.random_bool(0.8) {
-            resource.attributes.push(text("service.name", &format!("service-{}", self.rng.random_range(0..3))));
+            resource.attributes.push(text(
+                "service.name",
+                &format!("service-{}", self.rng.random_range(0..3)),
+            ));
         }
         // It does not identify the resource, so it must follow from what does.
         resource.dropped_attributes_count = 0;
@@ -147,8 +174,17 @@ impl Messages {
 
     /// Adds attributes under a few keys, some of them twice and with several types.
     fn attributes(&mut self, attributes: &mut Vec<KeyValue>) {
-        const KEYS: [&str; 9] =
-            ["", "a", "a:int", "a:bool", "http.status", "user", "user.id", "service.name", "a:int:double"];
+        const KEYS: [&str; 9] = [
+            "",
+            "a",
+            "a:int",
+            "a:bool",
+            "http.status",
+            "user",
+            "user.id",
+            "service.name",
+            "a:int:double",
+        ];
         for _ in 0..self.rng.random_range(0..6) {
             let key = match self.rng.random_range(0..50) {
                 0 => "long".repeat(50),
@@ -163,12 +199,20 @@ impl Messages {
                 4 => None,
                 _ => Some(Any::StringValue(format!("v{}", self.rng.random_range(0..20)))),
             };
-            attributes.push(KeyValue { key, value: Some(AnyValue { value }), ..Default::default() });
+            attributes.push(KeyValue {
+                key,
+                value: Some(AnyValue { value }),
+                ..Default::default()
+            });
         }
     }
 }
 
 pub fn text(key: &str, value: &str) -> KeyValue {
     let value = Some(Any::StringValue(value.to_owned()));
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value }), ..Default::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value }),
+        ..Default::default()
+    }
 }

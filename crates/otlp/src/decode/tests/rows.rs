@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type,
-};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
 use schema::Dataset;
 use serde_json::Value;
 
@@ -70,7 +68,11 @@ fn check_schema(dataset: Dataset, batch: &RecordBatch) {
                     other => other.clone(),
                 };
                 assert_eq!(&plain, field.data_type(), "{dataset}.{}", field.name());
-                assert!(field.is_nullable() || !found.is_nullable(), "{dataset}.{}", field.name());
+                assert!(
+                    field.is_nullable() || !found.is_nullable(),
+                    "{dataset}.{}",
+                    field.name()
+                );
             }
         }
     }
@@ -78,7 +80,10 @@ fn check_schema(dataset: Dataset, batch: &RecordBatch) {
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
         assert!(names.insert(field.name().clone()), "{dataset}.{} twice", field.name());
         let known = fixed.iter().any(|f| f.name() == field.name());
-        assert!(known || schema::columns::parse_physical(field.name(), field.data_type()).is_some(), "{field}");
+        assert!(
+            known || schema::columns::parse_physical(field.name(), field.data_type()).is_some(),
+            "{field}"
+        );
         array.to_data().validate_full().unwrap();
     }
 }
@@ -90,7 +95,9 @@ fn read(batch: &RecordBatch) -> Vec<Row> {
     }
     for row in &mut rows {
         if row.contains_key("body_type") {
-            let Some(Cell::Text(text)) = row.get("body") else { panic!("body_type without body: {row:?}") };
+            let Some(Cell::Text(text)) = row.get("body") else {
+                panic!("body_type without body: {row:?}")
+            };
             let json = json(text);
             row.insert("body".to_owned(), json);
         }
@@ -167,7 +174,9 @@ fn same_json(a: &Value, b: &Value) -> bool {
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_json(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|b| same_json(value, b)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, value)| b.get(key).is_some_and(|b| same_json(value, b)))
         }
         _ => a == b,
     }
