@@ -17,6 +17,7 @@ mod outcome;
 mod points;
 mod resource;
 mod series;
+mod span_lists;
 mod traces;
 
 pub use batch::{Admissions, AdmitAll, Context, Finished, RowCounts, TenantBatch};

@@ -6,7 +6,7 @@ use schema::columns;
 use super::batch::Columns;
 use super::outcome::time;
 use super::series::SeriesId;
-use super::traces::push_json;
+use super::span_lists::push_json;
 use super::{Fault, ItemError};
 use crate::columns::{IdColumn, ListColumn, NumberColumn, PlainTextColumn};
 use crate::wire::{Reader, Value, WireError};
