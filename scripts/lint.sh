@@ -7,20 +7,27 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . .tools/env
 
-say "rustfmt"
-cargo fmt --all --check
+failed=()
+step() { # step NAME COMMAND...: goes on after a failure, so that one run shows everything.
+    say "$1"
+    "${@:2}" || failed+=("$1")
+}
 
-say "cargo-deny: licences, sources, one version of each of the large crates"
-cargo deny --log-level error check --hide-inclusion-graph licenses sources bans
+advisories() {
+    if timeout 60 cargo deny --log-level off fetch db >/dev/null 2>&1; then
+        cargo deny --log-level error check --disable-fetch advisories
+    else
+        echo "SKIPPED: the advisory database cannot be reached from here, so known vulnerabilities were not checked"
+    fi
+}
 
-say "cargo-deny: security advisories"
-if timeout 60 cargo deny --log-level off fetch db >/dev/null 2>&1; then
-    cargo deny --log-level error check --disable-fetch advisories
-else
-    echo "SKIPPED: the advisory database cannot be reached from here, so known vulnerabilities were not checked"
-fi
-
+step "rustfmt" cargo fmt --all --check
+step "cargo-deny: licences, sources, one version of each of the large crates" \
+    cargo deny --log-level error check --hide-inclusion-graph licenses sources bans
+step "cargo-deny: security advisories" advisories
 if [ "${1:-all}" = all ]; then
-    say "clippy"
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 fi
+
+for name in "${failed[@]}"; do echo "failed: $name"; done
+[ "${#failed[@]}" = 0 ]
