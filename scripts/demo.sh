@@ -9,6 +9,7 @@ server=$!
 trap 'kill -TERM "$server" 2>/dev/null; wait "$server" 2>/dev/null' EXIT
 for _ in $(seq 100); do
     if python3 -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8080/readyz")' 2>/dev/null; then break; fi
+    kill -0 "$server" 2>/dev/null || exit 1
     sleep 0.2
 done
 kill -0 "$server" 2>/dev/null || exit 1
