@@ -36,7 +36,9 @@ impl AttributeType {
 
     /// The type of a catalog name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Utf8, Self::Int64, Self::Float64, Self::Bool].into_iter().find(|t| t.name() == name)
+        [Self::Utf8, Self::Int64, Self::Float64, Self::Bool]
+            .into_iter()
+            .find(|t| t.name() == name)
     }
 
     /// What the physical column name carries behind the key; nothing for text.
@@ -77,7 +79,9 @@ pub fn physical_name(prefix: &str, key: &str, kind: AttributeType) -> String {
 
 /// Splits a physical attribute column into prefix, key and type; `None` for fixed columns.
 pub fn parse_physical(name: &str, data_type: &DataType) -> Option<(&'static str, String, AttributeType)> {
-    let prefix = [ATTRIBUTE_PREFIX, SCOPE_PREFIX].into_iter().find(|p| name.starts_with(p))?;
+    let prefix = [ATTRIBUTE_PREFIX, SCOPE_PREFIX]
+        .into_iter()
+        .find(|p| name.starts_with(p))?;
     let kind = match data_type {
         DataType::Utf8 | DataType::Dictionary(_, _) => AttributeType::Utf8,
         DataType::Int64 => AttributeType::Int64,
@@ -149,7 +153,13 @@ pub fn fixed(dataset: Dataset) -> Vec<Field> {
     let optional_id = |name: &str, width| Field::new(name, DataType::FixedSizeBinary(width), true);
     let required = |name: &str, kind: DataType| Field::new(name, kind, false);
     let optional = |name: &str, kind: DataType| Field::new(name, kind, true);
-    let scope = || [optional("scope_name", Utf8), optional("scope_version", Utf8), optional("scope_schema_url", Utf8)];
+    let scope = || {
+        [
+            optional("scope_name", Utf8),
+            optional("scope_version", Utf8),
+            optional("scope_schema_url", Utf8),
+        ]
+    };
     let mut fields = match dataset {
         Dataset::Spans => vec![
             id("trace_id", 16),
@@ -256,7 +266,10 @@ pub fn fixed(dataset: Dataset) -> Vec<Field> {
 
 /// Whether the dataset has attribute columns.
 pub const fn has_attributes(dataset: Dataset) -> bool {
-    matches!(dataset, Dataset::Spans | Dataset::Logs | Dataset::Resources | Dataset::MetricSeries)
+    matches!(
+        dataset,
+        Dataset::Spans | Dataset::Logs | Dataset::Resources | Dataset::MetricSeries
+    )
 }
 
 /// The column that time ranges refer to.
@@ -274,7 +287,12 @@ mod tests {
 
     #[test]
     fn physical_names_round_trip() {
-        for kind in [AttributeType::Utf8, AttributeType::Int64, AttributeType::Float64, AttributeType::Bool] {
+        for kind in [
+            AttributeType::Utf8,
+            AttributeType::Int64,
+            AttributeType::Float64,
+            AttributeType::Bool,
+        ] {
             let name = physical_name(ATTRIBUTE_PREFIX, "http.status", kind);
             let parsed = parse_physical(&name, &kind.data_type());
             assert_eq!(parsed, Some((ATTRIBUTE_PREFIX, "http.status".to_owned(), kind)));
