@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Bench;
-use crate::api::settled_bytes;
+use crate::api::settle;
 use crate::bundle::Bundle;
 use crate::load::Signal;
 use crate::load::metrics::SAMPLES_PER_PROCESS;
@@ -75,7 +75,13 @@ impl Bench {
 
         let stored = crate::process::bytes_below(server.data());
         self.api.compact(&server).await?;
-        let bytes = settled_bytes(&server).await;
+        let (bytes, rests) = settle(&server).await?;
+        if !rests {
+            self.note(format!(
+                "{}: the server was still at work minutes after compaction",
+                signal.name()
+            ));
+        }
         let all_cpu = server.cpu()?.saturating_sub(idle);
         self.at_rest(signal, outcome.acked, all_cpu, stored, bytes, &server)?;
         self.found(signal, &server, outcome.acked, "after compaction").await;
