@@ -26,7 +26,7 @@ use crate::{DAY, Lake, LakeError, day_name, unique_name};
 pub struct CompactionOptions {
     /// Slices are compacted as soon as they have this many rows together.
     pub target_rows: i64,
-    /// No compaction takes more rows than this at once: it holds them in memory (about 700 B each).
+    /// No compaction takes more rows than this at once: it holds them in memory (estimated 700 B each).
     pub max_rows: i64,
     /// Slices older than this are compacted even if they are few.
     pub max_slice_age: Duration,

@@ -13,10 +13,10 @@ use schema::SystemClock;
 use telemetry::Telemetry;
 use url::Url;
 
-/// Memory that compacting one row takes: decoded input, merged columns and the part being written.
+/// Memory that compacting one row takes, estimated: decoded input, merged columns and the part being written.
 const COMPACTION_BYTES_PER_ROW: u64 = 700;
 
-/// A day of unbounded growth is worse than a rewrite: no part of the first level is larger than this many rows.
+/// However much memory there is, no compaction takes more rows than this: it runs on one core until it ends.
 const MAX_COMPACTION_ROWS: u64 = 4_000_000;
 
 /// Opens the store and the catalog, and brings the catalog up to date.

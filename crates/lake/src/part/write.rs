@@ -40,7 +40,7 @@ pub struct WrittenPart {
     pub checksum: i64,
 }
 
-/// Level 3 takes 1 to 3 % off level 1 for a third more compression time; above it time grows much faster than gain.
+/// Level 1 costs 0.4 to 1.6 B/span more in prototypes; higher levels were not measured.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Larger than any page of [`BLOCK_ROWS`] rows that is not made of huge texts, so that pages end at row limits and
