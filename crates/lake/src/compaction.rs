@@ -224,25 +224,28 @@ impl Lake {
         })
     }
 
-    /// All rows of a part.
+    /// All rows of a part, as logical columns.
     ///
     /// # Errors
     /// [`LakeError`] if the store fails or the part is damaged.
     pub async fn part_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
-        if part.bytes <= SMALL_PART_BYTES {
+        let batches: Vec<RecordBatch> = if part.bytes <= SMALL_PART_BYTES {
             // One request instead of one for the footer and one per row group.
             let file = PartFile::from(part);
             let bytes = self.range(&file.path, 0..file.bytes).await?;
             let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(part::ROW_GROUP_ROWS);
-            return Ok(reader.build()?.collect::<Result<_, _>>()?);
-        }
-        let reader = self.part_reader(PartFile::from(part));
-        let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
-        Ok(builder
-            .with_batch_size(part::ROW_GROUP_ROWS)
-            .build()?
-            .try_collect()
-            .await?)
+            reader.build()?.collect::<Result<_, _>>()?
+        } else {
+            let reader = self.part_reader(PartFile::from(part));
+            let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+            builder
+                .with_batch_size(part::ROW_GROUP_ROWS)
+                .build()?
+                .try_collect()
+                .await?
+        };
+        let decoded = batches.into_iter().map(|batch| part::decode(part.dataset, batch));
+        decoded.collect()
     }
 }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType, UInt32Type};
+use arrow::error::ArrowError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use catalog::Part;
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::part::{BLOCK_ROWS, ROW_GROUP_ROWS};
+use lake::part::{self, BLOCK_ROWS, ROW_GROUP_ROWS};
 use lake::{LakeError, PartFile};
 use otlp::model::{
     AnyValue, Event, KeyValue, Link, Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanKind, Status, StatusCode,
@@ -137,7 +138,10 @@ impl QueryEngine {
             selectors.push(RowSelector::skip(size - at));
         }
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["trace_id"]);
-        let predicate = ArrowPredicateFn::new(mask, move |batch| Ok(matches(batch.column(0), &trace_id)));
+        let predicate = ArrowPredicateFn::new(mask, move |batch| {
+            let ids = part::decode(Dataset::Spans, batch).map_err(|e| ArrowError::from_external_error(Box::new(e)))?;
+            Ok(matches(ids.column(0), &trace_id))
+        });
         let stream = builder
             .with_row_groups(groups.keys().copied().collect())
             .with_row_selection(RowSelection::from(selectors))
@@ -145,7 +149,9 @@ impl QueryEngine {
             .build()
             .map_err(LakeError::from)?;
         let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(LakeError::from)?;
-        Ok(batches.into_iter().filter(|b| b.num_rows() > 0).collect())
+        let batches = batches.into_iter().filter(|b| b.num_rows() > 0);
+        let decoded = batches.map(|batch| part::decode(Dataset::Spans, batch));
+        Ok(decoded.collect::<Result<_, _>>()?)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Parts: sorted Parquet objects that compaction makes of slices and of smaller parts.
 //!
-//! `merge` brings rows of different schemas together, `order` decides where each row goes, `write` makes the Parquet
-//! object, `index` finds the rows of a trace in it.
+//! `merge` brings rows of different schemas together, `order` decides where each row goes, `encode` turns logical columns
+//! into those that are stored (and back), `write` makes the Parquet object, `index` finds the rows of a trace in it.
 
+mod encode;
 pub mod index;
 mod merge;
 mod order;
 mod write;
 
+pub use encode::decode;
 pub use merge::{Merged, merge};
 pub use order::{BLOCK_ROWS, ROW_GROUP_ROWS};
 pub use write::{WrittenPart, write};

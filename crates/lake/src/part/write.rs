@@ -2,7 +2,7 @@
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -14,6 +14,7 @@ use schema::{Dataset, UnixNanos, columns};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::FORMAT_VERSION;
+use super::encode::encode;
 use super::index;
 use super::merge::Merged;
 use super::order::{BLOCK_ROWS, order, row_group_rows};
@@ -47,7 +48,7 @@ const ZSTD_LEVEL: i32 = 3;
 /// line up across columns.
 const PAGE_BYTES: usize = 4 << 20;
 
-fn properties(dataset: Dataset, merged: &Merged) -> Result<WriterProperties, LakeError> {
+fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties, LakeError> {
     let zstd = Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?);
     let rows = if dataset == Dataset::Spans {
         BLOCK_ROWS
@@ -68,7 +69,7 @@ fn properties(dataset: Dataset, merged: &Merged) -> Result<WriterProperties, Lak
         .set_dictionary_page_size_limit(1 << 20)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(Some(32));
-    for field in merged.schema.fields() {
+    for field in physical.fields() {
         let path = ColumnPath::from(field.name().as_str());
         let plain = |b: parquet::file::properties::WriterPropertiesBuilder| {
             b.set_column_dictionary_enabled(path.clone(), false)
@@ -111,12 +112,13 @@ fn properties(dataset: Dataset, merged: &Merged) -> Result<WriterProperties, Lak
 /// [`LakeError`] if Arrow or Parquet refuse.
 pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError> {
     let order = order(dataset, &merged)?;
-    let properties = properties(dataset, &merged)?;
+    let physical = encode(dataset, RecordBatch::new_empty(merged.schema.clone()))?.schema();
+    let properties = properties(dataset, &physical)?;
     let options = ArrowWriterOptions::new()
         .with_properties(properties)
         .with_skip_arrow_metadata(true);
     let buffer = Vec::with_capacity(merged.rows * 48);
-    let mut writer = ArrowWriter::try_new_with_options(buffer, merged.schema.clone(), options)?;
+    let mut writer = ArrowWriter::try_new_with_options(buffer, physical, options)?;
     let (mut min_ts, mut max_ts) = (i64::MAX, i64::MIN);
     for rows in order.rows.chunks(row_group_rows(dataset)) {
         let indices = UInt32Array::from(rows.to_vec());
@@ -128,7 +130,7 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
         let batch = RecordBatch::try_new(merged.schema.clone(), columns)?;
         let (min, max) = crate::segment::time_range(dataset, &batch);
         (min_ts, max_ts) = (min_ts.min(min), max_ts.max(max));
-        writer.write(&batch)?;
+        writer.write(&encode(dataset, batch)?)?;
     }
     writer.flush()?;
     let index_offset = writer.bytes_written();
