@@ -8,6 +8,7 @@ use otlp::columns::ColumnAdmission;
 use otlp::decode::Admissions;
 use parking_lot::Mutex;
 use schema::columns::{AttributeType, has_attributes};
+use schema::sparse::SparseBatch;
 use schema::{Dataset, TenantId};
 
 /// The columns of one tenant. Shared by all batches of the tenant.
@@ -47,22 +48,17 @@ impl TenantColumns {
     }
 
     /// Those of a batch's columns that the catalog does not have yet.
-    pub(crate) fn uncommitted(
-        &self,
-        tenant: &TenantId,
-        dataset: Dataset,
-        schema: &arrow::datatypes::Schema,
-    ) -> Vec<NewColumn> {
+    pub(crate) fn uncommitted(&self, tenant: &TenantId, dataset: Dataset, batch: &SparseBatch) -> Vec<NewColumn> {
         let known = self.of(dataset).known.lock();
-        let new = schema.fields().iter().filter_map(|field| {
-            let (_, _, kind) = schema::columns::parse_physical(field.name(), field.data_type())?;
-            if known.get(field.name()).copied().unwrap_or(false) {
+        let new = batch.columns().iter().filter_map(|(name, column)| {
+            let (_, _, kind) = schema::columns::parse_physical(name, column.data_type())?;
+            if known.get(name).copied().unwrap_or(false) {
                 return None;
             }
             Some(NewColumn {
                 tenant: tenant.clone(),
                 dataset,
-                name: field.name().clone(),
+                name: name.clone(),
                 data_type: kind.name().to_owned(),
             })
         });

@@ -197,11 +197,10 @@ impl Inner {
             };
             let mut entries = HashMap::new();
             for part in finished {
-                let schema = part.batch.schema();
                 taken
                     .commit
                     .columns
-                    .extend(pending.tenant.columns.uncommitted(&id, part.dataset, &schema));
+                    .extend(pending.tenant.columns.uncommitted(&id, part.dataset, &part.batch));
                 entries.insert(part.dataset, taken.commit.rows.len());
                 taken.commit.rows.push(Rows {
                     tenant: id.clone(),

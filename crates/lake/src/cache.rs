@@ -5,10 +5,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use bytes::Bytes;
 use moka::sync::Cache;
 use parquet::file::metadata::ParquetMetaData;
+use schema::sparse::SparseBatch;
 
 /// How many bytes each cache may hold.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ impl CacheSizes {
 }
 
 pub(crate) struct Caches {
-    pub slices: Cache<i64, RecordBatch>,
+    pub slices: Cache<i64, Arc<SparseBatch>>,
     pub footers: Cache<Arc<str>, Arc<ParquetMetaData>>,
     pub ranges: Option<Cache<(Arc<str>, Range<u64>), Bytes>>,
 }
@@ -45,7 +45,7 @@ impl Caches {
         Self {
             slices: Cache::builder()
                 .max_capacity(sizes.slices)
-                .weigher(move |_, batch: &RecordBatch| weight(batch.get_array_memory_size()))
+                .weigher(move |_, batch: &Arc<SparseBatch>| weight(batch.memory_size()))
                 .build(),
             footers: Cache::builder()
                 .max_capacity(sizes.footers)

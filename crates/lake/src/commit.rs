@@ -4,10 +4,10 @@
 //! collection removes it as an orphan. A failure at any step therefore loses nothing that was promised.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::BooleanArray;
 use catalog::{CommitOutcome, NewColumn, NewSegment, RequestKey};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -114,7 +114,7 @@ impl Lake {
                     let mut count = 0;
                     for (id, rows) in slice_ids.into_iter().zip(commit.rows) {
                         count += rows.batch.num_rows() as u64;
-                        self.inner.cache.slices.insert(id, rows.batch);
+                        self.inner.cache.slices.insert(id, Arc::new(rows.batch));
                     }
                     return Ok(Committed {
                         fresh,
@@ -150,7 +150,7 @@ fn without(commit: Commit, fresh: &[bool]) -> Result<Commit, LakeError> {
     for (entry, part) in commit.rows.into_iter().enumerate() {
         rows.push(match keep.get(&entry) {
             Some(keep) => Rows {
-                batch: select(&part.batch, keep)?,
+                batch: part.batch.filter(&BooleanArray::from(keep.clone()))?,
                 ..part
             },
             None => part,
@@ -174,10 +174,6 @@ fn without(commit: Commit, fresh: &[bool]) -> Result<Commit, LakeError> {
         requests,
         columns: commit.columns,
     })
-}
-
-fn select(batch: &RecordBatch, keep: &[bool]) -> Result<RecordBatch, LakeError> {
-    Ok(filter_record_batch(batch, &BooleanArray::from(keep.to_vec()))?)
 }
 
 fn moved(ranges: &[(usize, u32, u32)], keep: &HashMap<usize, Vec<bool>>) -> Vec<(usize, u32, u32)> {

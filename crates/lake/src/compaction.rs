@@ -148,7 +148,10 @@ impl Lake {
         lease: &Lease,
     ) -> Result<CompactionReport, LakeError> {
         let started = Instant::now();
-        let mut batches = self.slices(slices).await?;
+        let mut batches = Vec::with_capacity(slices.len());
+        for slice in self.slices(slices).await? {
+            batches.push(slice.to_dense()?);
+        }
         for part in parts {
             batches.extend(self.part_batches(part).await?);
         }

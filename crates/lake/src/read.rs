@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use bytes::Bytes;
 use catalog::{Part, Slice};
 use futures::future::BoxFuture;
@@ -14,6 +13,7 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use schema::sparse::SparseBatch;
 
 use crate::part::index::{self, ENTRY_BYTES, Lookup};
 use crate::segment::decode_slice;
@@ -55,7 +55,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`LakeError`] if the store fails or the bytes are damaged.
-    pub async fn slice(&self, slice: &Slice) -> Result<RecordBatch, LakeError> {
+    pub async fn slice(&self, slice: &Slice) -> Result<Arc<SparseBatch>, LakeError> {
         if let Some(batch) = self.inner.cache.slices.get(&slice.id) {
             self.inner.telemetry.cache_hit("slices");
             return Ok(batch);
@@ -69,7 +69,8 @@ impl Lake {
             .await?;
         let (path, checksum) = (slice.path.clone(), slice.checksum);
         let batch = tokio::task::spawn_blocking(move || decode_slice(&bytes, checksum, &path)).await??;
-        self.inner.cache.slices.insert(slice.id, batch.clone());
+        let batch = Arc::new(batch);
+        self.inner.cache.slices.insert(slice.id, Arc::clone(&batch));
         Ok(batch)
     }
 
@@ -77,7 +78,7 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Self::slice`].
-    pub async fn slices(&self, slices: &[Slice]) -> Result<Vec<RecordBatch>, LakeError> {
+    pub async fn slices(&self, slices: &[Slice]) -> Result<Vec<Arc<SparseBatch>>, LakeError> {
         stream::iter(slices.to_vec())
             .map(|slice| {
                 let lake = self.clone();

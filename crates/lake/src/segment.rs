@@ -1,18 +1,30 @@
 //! The segment format: what a group commit writes.
 //!
 //! A segment is `OTLPSEG1` followed by slices back to back; the catalog knows where each begins and ends. A slice is
-//! one ZSTD frame around an Arrow IPC stream of one record batch. Compressing the stream as a whole, and not each
-//! buffer alone as IPC can, keeps small slices small: a slice of a few hundred rows has hundreds of buffers.
+//! one ZSTD frame around an Arrow IPC stream of one record batch of one row: each column is a struct of `values`, the
+//! list of the values that are not null, and `rows`, a bitmap of the rows that have one (null if all have). Keys of
+//! dictionaries are as narrow as the dictionary allows. So what is compressed is what was sent, and not the absence of
+//! most attributes in most rows. Compressing the stream as a whole, and not each buffer alone as IPC can, keeps
+//! small slices small: a slice of a few hundred rows has hundreds of buffers.
 
 use std::cell::RefCell;
 use std::io::Cursor;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, ListArray, PrimitiveArray, RecordBatch, StructArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{max, min};
-use arrow::datatypes::TimestampNanosecondType;
+use arrow::datatypes::{
+    ArrowDictionaryKeyType, ArrowNativeType, DataType, Field, Int32Type, Schema, TimestampNanosecondType, UInt8Type,
+    UInt16Type,
+};
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
+use schema::sparse::{SparseArray, SparseBatch};
 use schema::{Dataset, TenantId, UnixNanos, columns};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -37,7 +49,7 @@ pub struct Rows {
     /// What a row is.
     pub dataset: Dataset,
     /// The rows; columns as in `schema::columns`, text plain or dictionary-encoded.
-    pub batch: RecordBatch,
+    pub batch: SparseBatch,
 }
 
 /// A segment's bytes and where its slices lie.
@@ -82,12 +94,24 @@ pub fn encode(rows: &[Rows]) -> Result<Encoded, LakeError> {
     })
 }
 
+/// Name of the metadata entry of a slice's schema that holds the number of rows.
+const ROWS: &str = "rows";
+
 /// Encodes the rows of one slice.
-fn encode_slice(batch: &RecordBatch) -> Result<Vec<u8>, LakeError> {
+fn encode_slice(batch: &SparseBatch) -> Result<Vec<u8>, LakeError> {
+    let mut fields = Vec::with_capacity(batch.columns().len());
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(batch.columns().len());
+    for (name, column) in batch.columns() {
+        let array = pack(column)?;
+        fields.push(Field::new(name, array.data_type().clone(), false));
+        arrays.push(array);
+    }
+    let metadata = [(ROWS.to_owned(), batch.num_rows().to_string())].into();
+    let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
     let options = IpcWriteOptions::try_new(8, false, arrow::ipc::MetadataVersion::V5)?;
-    let capacity = batch.get_array_memory_size() + 4096;
-    let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(capacity), &batch.schema(), options)?;
-    writer.write(batch)?;
+    let capacity = batch.memory_size() + 4096;
+    let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(capacity), &schema, options)?;
+    writer.write(&RecordBatch::try_new(schema, arrays)?)?;
     let stream = writer.into_inner()?;
     COMPRESSOR.with_borrow_mut(|slot| {
         let compressor = match slot {
@@ -102,11 +126,81 @@ fn encode_slice(batch: &RecordBatch) -> Result<Vec<u8>, LakeError> {
     })
 }
 
+/// A column as one struct of its bitmap and the list of its values.
+fn pack(column: &SparseArray) -> Result<ArrayRef, ArrowError> {
+    let values = narrow(column.values());
+    let bitmap = column.validity().map(|v| v.inner().sliced());
+    let bitmap = BinaryArray::from(vec![bitmap.as_deref()]);
+    let lists = ListArray::try_new(
+        Arc::new(Field::new("item", values.data_type().clone(), false)),
+        OffsetBuffer::from_lengths([values.len()]),
+        values,
+        None,
+    )?;
+    let fields = vec![
+        Field::new("rows", DataType::Binary, true),
+        Field::new("values", lists.data_type().clone(), false),
+    ];
+    let arrays: Vec<ArrayRef> = vec![Arc::new(bitmap), Arc::new(lists)];
+    Ok(Arc::new(StructArray::try_new(fields.into(), arrays, None)?))
+}
+
+/// The inverse of [`pack`] for a batch of `rows` rows; `None` if the array is not what it makes.
+fn unpack(array: &ArrayRef, rows: usize) -> Option<SparseArray> {
+    let columns = array.as_struct_opt()?.columns();
+    let [bitmap, lists] = columns else { return None };
+    let bitmap = bitmap.as_binary_opt::<i32>()?;
+    let lists = lists.as_list_opt::<i32>()?;
+    if bitmap.len() != 1 || lists.len() != 1 {
+        return None;
+    }
+    let validity = if bitmap.is_valid(0) {
+        let bits = bitmap.value(0);
+        if bits.len() < rows.div_ceil(8) {
+            return None;
+        }
+        Some(NullBuffer::new(BooleanBuffer::new(Buffer::from(bits), 0, rows)))
+    } else {
+        None
+    };
+    let column = SparseArray::try_new(validity, widen(&lists.value(0))).ok()?;
+    (column.rows() == rows).then_some(column)
+}
+
+/// Dictionary keys in as few bytes as the dictionary's size allows; other arrays as they are.
+fn narrow(array: &ArrayRef) -> ArrayRef {
+    match array.as_dictionary_opt::<Int32Type>() {
+        Some(dictionary) if dictionary.values().len() <= 1 << 8 => rekey::<Int32Type, UInt8Type>(dictionary),
+        Some(dictionary) if dictionary.values().len() <= 1 << 16 => rekey::<Int32Type, UInt16Type>(dictionary),
+        _ => Arc::clone(array),
+    }
+}
+
+/// The inverse of [`narrow`].
+fn widen(array: &ArrayRef) -> ArrayRef {
+    if let Some(dictionary) = array.as_dictionary_opt::<UInt8Type>() {
+        return rekey::<UInt8Type, Int32Type>(dictionary);
+    }
+    match array.as_dictionary_opt::<UInt16Type>() {
+        Some(dictionary) => rekey::<UInt16Type, Int32Type>(dictionary),
+        None => Arc::clone(array),
+    }
+}
+
+/// A dictionary array without nulls with keys of another type, which must have room for them.
+fn rekey<A: ArrowDictionaryKeyType, B: ArrowDictionaryKeyType>(array: &DictionaryArray<A>) -> ArrayRef {
+    let keys = array.keys().values().iter();
+    let keys = keys.map(|key| B::Native::usize_as(key.as_usize())).collect::<Vec<_>>();
+    let keys = PrimitiveArray::<B>::new(ScalarBuffer::from(keys), None);
+    // SAFETY: the keys are those of a valid dictionary array.
+    Arc::new(unsafe { DictionaryArray::new_unchecked(keys, Arc::clone(array.values())) })
+}
+
 /// Decodes the bytes of one slice, checking them against the checksum the catalog has.
 ///
 /// # Errors
 /// [`LakeError::Damaged`] if the bytes are not what was written.
-pub fn decode_slice(bytes: &[u8], checksum: i64, path: &str) -> Result<RecordBatch, LakeError> {
+pub fn decode_slice(bytes: &[u8], checksum: i64, path: &str) -> Result<SparseBatch, LakeError> {
     let damaged = |what: &str| LakeError::Damaged {
         path: path.to_owned(),
         what: what.to_owned(),
@@ -124,22 +218,31 @@ pub fn decode_slice(bytes: &[u8], checksum: i64, path: &str) -> Result<RecordBat
     }
     let stream = zstd::bulk::decompress(bytes, size).map_err(|_| damaged("a slice is not a ZSTD frame"))?;
     let mut reader = StreamReader::try_new(Cursor::new(stream), None)?;
-    reader
-        .next()
-        .ok_or_else(|| damaged("a slice has no record batch"))?
-        .map_err(LakeError::Arrow)
+    let batch = reader.next().ok_or_else(|| damaged("a slice has no record batch"))??;
+    let schema = batch.schema();
+    let rows = schema.metadata().get(ROWS).and_then(|rows| rows.parse::<usize>().ok());
+    let rows = rows.ok_or_else(|| damaged("a slice does not say how many rows it has"))?;
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, array) in schema.fields().iter().zip(batch.columns()) {
+        let column = unpack(array, rows).ok_or_else(|| damaged("a slice's column is not in the form of slices"))?;
+        columns.push((field.name().clone(), column));
+    }
+    Ok(SparseBatch::try_new(rows, columns)?)
 }
 
 /// Least and greatest time of the rows, in ns; 0 for both if there is none.
-pub fn time_range(dataset: Dataset, batch: &RecordBatch) -> (UnixNanos, UnixNanos) {
-    let Some(column) = batch.column_by_name(columns::time_column(dataset)) else {
-        return (0, 0);
-    };
-    let Some(times) = column.as_primitive_opt::<TimestampNanosecondType>() else {
-        return (0, 0);
-    };
-    if times.is_empty() {
-        return (0, 0);
-    }
-    (min(times).unwrap_or(0), max(times).unwrap_or(0))
+pub fn time_range(dataset: Dataset, batch: &SparseBatch) -> (UnixNanos, UnixNanos) {
+    let times = batch.column(columns::time_column(dataset)).map(SparseArray::values);
+    times.map_or((0, 0), least_and_greatest)
 }
+
+/// Least and greatest of an array of times, in ns; 0 for both if it holds none.
+pub(crate) fn least_and_greatest(times: &ArrayRef) -> (UnixNanos, UnixNanos) {
+    match times.as_primitive_opt::<TimestampNanosecondType>() {
+        Some(times) => (min(times).unwrap_or(0), max(times).unwrap_or(0)),
+        None => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

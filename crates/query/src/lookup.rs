@@ -79,7 +79,9 @@ impl Lookup {
         for part in &parts {
             batches.extend(lake.part_batches(part).await?);
         }
-        batches.extend(lake.slices(&slices).await?);
+        for slice in lake.slices(&slices).await? {
+            batches.push(slice.to_dense()?);
+        }
         let merged = lake::part::merge(dataset, batches)?;
         let mut columns = Vec::with_capacity(merged.columns.len());
         for column in &merged.columns {

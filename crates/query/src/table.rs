@@ -29,6 +29,7 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::{Lake, PartFile};
 use schema::columns::{self, AttributeType};
+use schema::sparse::SparseArray;
 use schema::{Dataset, UnixNanos};
 
 use crate::reader::{PartReaders, ScanBudget};
@@ -261,20 +262,29 @@ impl PartitionStream for SliceRows {
             .buffered(READ_AHEAD)
             .and_then({
                 let schema = Arc::clone(&schema);
-                move |batch| futures::future::ready(conform(&batch, &schema))
+                move |slice| {
+                    futures::future::ready(conform(
+                        slice.num_rows(),
+                        |name| slice.column(name).map(SparseArray::dense),
+                        &schema,
+                    ))
+                }
             });
         Box::pin(RecordBatchStreamAdapter::new(schema, stream))
     }
 }
 
-/// The batch's columns in the order and of the types of `schema`; null where it has none.
-pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let rows = batch.num_rows();
+/// Columns in the order and of the types of `schema`, of `rows` rows; null where `column` has none.
+pub(crate) fn conform(
+    rows: usize,
+    column: impl Fn(&str) -> Option<ArrayRef>,
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        arrays.push(match batch.column_by_name(field.name()) {
-            Some(array) if array.data_type() == field.data_type() => Arc::clone(array),
-            Some(array) => cast(array, field.data_type())?,
+        arrays.push(match column(field.name()) {
+            Some(array) if array.data_type() == field.data_type() => array,
+            Some(array) => cast(&array, field.data_type())?,
             None => new_null_array(field.data_type(), rows),
         });
     }

@@ -24,6 +24,7 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter, RowSelection, RowSelector};
 use schema::columns::{ATTRIBUTE_PREFIX, ATTRIBUTES_REST, AttributeType, SCOPE_PREFIX, parse_physical};
+use schema::sparse::SparseBatch;
 use schema::{Dataset, TenantId};
 
 use crate::lookup::Lookup;
@@ -166,15 +167,18 @@ fn matches(ids: &ArrayRef, trace_id: &[u8; 16]) -> BooleanArray {
     }
 }
 
-fn select(batch: &RecordBatch, trace_id: &[u8; 16]) -> Result<Option<RecordBatch>, QueryError> {
-    let Some(ids) = batch.column_by_name("trace_id") else {
+/// The rows of a slice that belong to the trace.
+fn select(slice: &SparseBatch, trace_id: &[u8; 16]) -> Result<Option<RecordBatch>, QueryError> {
+    let Some(ids) = slice.column("trace_id") else {
         return Ok(None);
     };
-    let keep = matches(ids, trace_id);
+    // A span without a trace id is never stored: there is a value in every row.
+    let keep = matches(ids.values(), trace_id);
     if keep.true_count() == 0 {
         return Ok(None);
     }
-    let kept = filter_record_batch(batch, &keep).map_err(LakeError::from)?;
+    let dense = slice.to_dense().map_err(LakeError::from)?;
+    let kept = filter_record_batch(&dense, &keep).map_err(LakeError::from)?;
     Ok(Some(kept))
 }
 

@@ -185,7 +185,9 @@ pub(crate) fn build(
     };
     if let Some((lookup, dataset)) = distinct {
         let schema = Arc::new(crate::table::dataset_schema(dataset, known));
-        let batch = crate::table::conform(&lookup.distinct()?, &schema)?;
+        let distinct = lookup.distinct()?;
+        let column = |name: &str| distinct.column_by_name(name).cloned();
+        let batch = crate::table::conform(distinct.num_rows(), column, &schema)?;
         return Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?));
     }
     if table == "metric_samples" {

@@ -6,6 +6,7 @@
 mod clock;
 pub mod columns;
 mod dataset;
+pub mod sparse;
 mod tenant;
 
 pub use clock::{Clock, ManualClock, SystemClock, UnixNanos};

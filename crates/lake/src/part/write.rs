@@ -128,7 +128,8 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
             .map(|c| take(c, &indices, None))
             .collect::<Result<Vec<ArrayRef>, _>>()?;
         let batch = RecordBatch::try_new(merged.schema.clone(), columns)?;
-        let (min, max) = crate::segment::time_range(dataset, &batch);
+        let times = batch.column_by_name(columns::time_column(dataset));
+        let (min, max) = times.map_or((0, 0), crate::segment::least_and_greatest);
         (min_ts, max_ts) = (min_ts.min(min), max_ts.max(max));
         writer.write(&encode(dataset, batch)?)?;
     }

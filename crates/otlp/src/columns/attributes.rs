@@ -4,10 +4,10 @@
 //! [`ColumnAdmission`] allows it; what has no column becomes JSON text in `attributes_rest`, so nothing is dropped.
 //! OTLP wants keys to be unique within an item; if one is not, its last value wins, whatever the types are.
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use hashbrown::{HashSet, HashTable};
 use schema::columns::{ATTRIBUTES_REST, AttributeType, physical_name};
+use schema::sparse::SparseArray;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::interner::same;
@@ -336,10 +336,10 @@ impl AttributeColumns {
         }
     }
 
-    /// The arrays of all columns that have a value, sorted by name, with the rest column last. Values are gone
+    /// All columns that have a value, sorted by name, with the rest column last. Values are gone
     /// afterwards, keys stay.
-    pub fn finish(&mut self, total: usize, out: &mut Vec<(Field, ArrayRef)>) {
-        let mut arrays: Vec<(Field, ArrayRef)> = Vec::with_capacity(self.columns.len() + 1);
+    pub fn finish(&mut self, total: usize, out: &mut Vec<(String, SparseArray)>) {
+        let mut arrays: Vec<(String, SparseArray)> = Vec::with_capacity(self.columns.len() + 1);
         for column in &mut self.columns {
             let array = match &mut column.values {
                 Values::Text(c) => c.finish(total),
@@ -348,12 +348,12 @@ impl AttributeColumns {
                 Values::Bool(c) => c.finish(total),
             };
             if let Some(array) = array {
-                arrays.push((Field::new(&column.name, array.data_type().clone(), true), array));
+                arrays.push((column.name.clone(), array));
             }
         }
-        arrays.sort_by(|a, b| a.0.name().cmp(b.0.name()));
+        arrays.sort_by(|a, b| a.0.cmp(&b.0));
         if let Some(array) = self.rest.finish(total) {
-            arrays.push((Field::new(ATTRIBUTES_REST, array.data_type().clone(), true), array));
+            arrays.push((ATTRIBUTES_REST.to_owned(), array));
         }
         out.append(&mut arrays);
         if self

@@ -81,15 +81,13 @@ impl Interner {
         self.bytes.len()
     }
 
-    /// Arrow offsets and value bytes of all texts in code order; the interner is empty afterwards.
-    pub fn take(&mut self) -> (Vec<i32>, Vec<u8>) {
-        let mut offsets = Vec::with_capacity(self.entries.len() + 1);
-        offsets.push(0);
-        offsets.extend(self.entries.iter().map(|e| e.end as i32));
+    /// Where each text ends, and the bytes of all, in code order; the interner is empty afterwards.
+    pub fn take(&mut self) -> (Vec<u32>, Vec<u8>) {
+        let ends = self.entries.iter().map(|e| e.end).collect();
         let room = Vec::with_capacity(self.bytes.len());
         let bytes = std::mem::replace(&mut self.bytes, room);
         self.clear();
-        (offsets, bytes)
+        (ends, bytes)
     }
 
     /// Forgets every text, keeping the allocations.

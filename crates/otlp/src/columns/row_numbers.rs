@@ -1,6 +1,8 @@
 //! Which rows of a sparse column have a value.
 
+use arrow::array::ArrayRef;
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use schema::sparse::SparseArray;
 
 /// Ascending row numbers. As long as no row is missing, only their count is kept: most fixed columns have a value in
 /// every row.
@@ -65,23 +67,8 @@ impl RowNumbers {
         self.sparse.clear();
     }
 
-    /// How many rows are there before the first gap.
-    pub(super) fn dense(&self) -> usize {
-        self.dense as usize
-    }
-
-    /// The rows behind the first gap.
-    pub(super) fn sparse(&self) -> &[u32] {
-        &self.sparse
-    }
-
-    /// All rows.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.dense).chain(self.sparse.iter().copied())
-    }
-
     /// The validity among `total` rows; `None` when every row is present.
-    pub(super) fn validity(&self, total: usize) -> Option<NullBuffer> {
+    fn validity(&self, total: usize) -> Option<NullBuffer> {
         if self.len() == total {
             return None;
         }
@@ -97,30 +84,16 @@ impl RowNumbers {
         Some(NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, total)))
     }
 
-    /// Spreads values, one per row, over `total` rows; the others get `T`'s default.
-    pub(super) fn spread<S: Copy, T: Copy + Default>(&self, values: &[S], total: usize, to: impl Fn(S) -> T) -> Vec<T> {
-        let (dense, sparse) = values.split_at(self.dense());
-        let mut out = Vec::with_capacity(total);
-        out.extend(dense.iter().map(|&value| to(value)));
-        out.resize(total, T::default());
-        for (&row, &value) in self.sparse.iter().zip(sparse) {
-            out[row as usize] = to(value);
+    /// The column of these rows' `values` among `total` rows, or `None` if there is no row. No row is left.
+    pub(super) fn finish(&mut self, total: usize, values: ArrayRef) -> Option<SparseArray> {
+        if self.is_empty() {
+            return None;
         }
-        out
-    }
-
-    /// Arrow offsets of texts or lists that end at `ends`, over `total` rows; missing rows are empty.
-    pub(super) fn offsets(&self, ends: &[u32], total: usize) -> Vec<i32> {
-        let (dense, sparse) = ends.split_at(self.dense());
-        let mut offsets = Vec::with_capacity(total + 1);
-        offsets.push(0i32);
-        offsets.extend(dense.iter().map(|&end| end as i32));
-        let mut end = dense.last().map_or(0, |&end| end as i32);
-        for (&row, &row_end) in self.sparse.iter().zip(sparse) {
-            offsets.resize(row as usize + 1, end);
-            end = row_end as i32;
-        }
-        offsets.resize(total + 1, end);
-        offsets
+        let validity = self.validity(total);
+        self.clear();
+        // Columns push one value with each row and never more rows than the batch has.
+        let column = SparseArray::try_new(validity, values);
+        debug_assert!(column.is_ok());
+        column.ok()
     }
 }

@@ -2,12 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray};
+use arrow::array::{ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, ListArray, PrimitiveArray};
 use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use schema::columns::item_field;
+use schema::sparse::SparseArray;
 
 use super::row_numbers::RowNumbers;
+
+/// Arrow offsets of texts or lists that end at `ends`.
+pub(super) fn offsets(ends: &[u32]) -> OffsetBuffer<i32> {
+    let mut offsets = Vec::with_capacity(ends.len() + 1);
+    offsets.push(0i32);
+    offsets.extend(ends.iter().map(|&end| end as i32));
+    OffsetBuffer::new(ScalarBuffer::from(offsets))
+}
 
 /// A nullable column of primitive values.
 #[derive(Debug)]
@@ -60,22 +69,13 @@ impl<T: ArrowPrimitiveType> NumberColumn<T> {
         Some((*self.values.iter().min()?, *self.values.iter().max()?))
     }
 
-    /// The dense array of `total` rows, or `None` if no row has a value. The column is empty afterwards.
-    pub fn finish(&mut self, total: usize, data_type: &DataType) -> Option<ArrayRef> {
-        if self.rows.is_empty() {
-            return None;
-        }
-        let nulls = self.rows.validity(total);
-        let values = if nulls.is_none() {
-            let room = Vec::with_capacity(self.values.len());
-            std::mem::replace(&mut self.values, room)
-        } else {
-            self.rows.spread(&self.values, total, |value| value)
-        };
-        self.rows.clear();
-        self.values.clear();
-        let array = PrimitiveArray::<T>::new(ScalarBuffer::from(values), nulls);
-        Some(Arc::new(array.with_data_type(data_type.clone())))
+    /// The values among `total` rows, or `None` if no row has one. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize, data_type: &DataType) -> Option<SparseArray> {
+        let room = Vec::with_capacity(self.values.len());
+        let values = std::mem::replace(&mut self.values, room);
+        let array = PrimitiveArray::<T>::new(ScalarBuffer::from(values), None);
+        self.rows
+            .finish(total, Arc::new(array.with_data_type(data_type.clone())))
     }
 }
 
@@ -113,22 +113,11 @@ impl BoolColumn {
         self.values.truncate(len);
     }
 
-    /// The dense array of `total` rows, or `None` if no row has a value. The column is empty afterwards.
-    pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
-        if self.rows.is_empty() {
-            return None;
-        }
-        let nulls = self.rows.validity(total);
-        let mut bits = vec![0u8; total.div_ceil(8)];
-        for (row, &value) in self.rows.iter().zip(&self.values) {
-            bits[row as usize / 8] |= u8::from(value) << (row % 8);
-        }
-        self.rows.clear();
+    /// The values among `total` rows, or `None` if no row has one. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize) -> Option<SparseArray> {
+        let values = BooleanArray::new(BooleanBuffer::from(self.values.as_slice()), None);
         self.values.clear();
-        Some(Arc::new(BooleanArray::new(
-            BooleanBuffer::new(Buffer::from_vec(bits), 0, total),
-            nulls,
-        )))
+        self.rows.finish(total, Arc::new(values))
     }
 }
 
@@ -153,32 +142,12 @@ impl<const N: usize> IdColumn<N> {
         self.bytes.truncate(len * N);
     }
 
-    /// The dense array of `total` rows, or `None` if no row has an id. The column is empty afterwards.
-    pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
-        if self.rows.is_empty() {
-            return None;
-        }
-        let nulls = self.rows.validity(total);
-        let bytes = if nulls.is_none() {
-            let room = Vec::with_capacity(self.bytes.len());
-            std::mem::replace(&mut self.bytes, room)
-        } else {
-            let (ids, _) = self.bytes.as_chunks::<N>();
-            let mut dense = vec![0u8; total * N];
-            let (start, behind) = ids.split_at(self.rows.dense());
-            dense[..start.len() * N].copy_from_slice(start.as_flattened());
-            for (&row, id) in self.rows.sparse().iter().zip(behind) {
-                dense[row as usize * N..][..N].copy_from_slice(id);
-            }
-            dense
-        };
-        self.rows.clear();
-        self.bytes.clear();
-        Some(Arc::new(FixedSizeBinaryArray::new(
-            N as i32,
-            Buffer::from_vec(bytes),
-            nulls,
-        )))
+    /// The ids among `total` rows, or `None` if no row has one. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize) -> Option<SparseArray> {
+        let room = Vec::with_capacity(self.bytes.len());
+        let bytes = Buffer::from_vec(std::mem::replace(&mut self.bytes, room));
+        self.rows
+            .finish(total, Arc::new(FixedSizeBinaryArray::new(N as i32, bytes, None)))
     }
 }
 
@@ -215,23 +184,13 @@ impl<T: ArrowPrimitiveType> ListColumn<T> {
         self.values.truncate(self.ends.last().map_or(0, |&e| e as usize));
     }
 
-    /// The dense array of `total` rows, or `None` if no row has a list. The column is empty afterwards.
-    pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
-        if self.rows.is_empty() {
-            return None;
-        }
-        let nulls = self.rows.validity(total);
-        let offsets = self.rows.offsets(&self.ends, total);
+    /// The lists among `total` rows, or `None` if no row has one. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize) -> Option<SparseArray> {
         let values = PrimitiveArray::<T>::new(ScalarBuffer::from(std::mem::take(&mut self.values)), None);
-        self.rows.clear();
+        let offsets = offsets(&self.ends);
         self.ends.clear();
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Some(Arc::new(ListArray::new(
-            item_field(T::DATA_TYPE),
-            offsets,
-            Arc::new(values),
-            nulls,
-        )))
+        let lists = ListArray::new(item_field(T::DATA_TYPE), offsets, Arc::new(values), None);
+        self.rows.finish(total, Arc::new(lists))
     }
 }
 
@@ -250,7 +209,7 @@ mod tests {
         column.push(3, 30);
         column.push(4, 40);
         column.truncate(4);
-        let array = column.finish(5, &DataType::Int64).unwrap();
+        let array = column.finish(5, &DataType::Int64).unwrap().dense();
         let values: Vec<_> = array.as_primitive::<Int64Type>().iter().collect();
         assert_eq!(values, [None, Some(11), None, Some(30), None]);
         assert!(column.finish(5, &DataType::Int64).is_none());
@@ -264,7 +223,7 @@ mod tests {
         column.push(4, &[3]);
         column.push(6, &[9]);
         column.truncate(6);
-        let array = column.finish(6).unwrap();
+        let array = column.finish(6).unwrap().dense();
         let list = array.as_list::<i32>();
         let lens: Vec<_> = (0..6).map(|i| list.is_valid(i).then(|| list.value(i).len())).collect();
         assert_eq!(lens, [None, Some(2), None, Some(0), Some(1), None]);
@@ -276,7 +235,7 @@ mod tests {
         let mut ids = IdColumn::<2>::default();
         ids.push(0, b"ab");
         ids.push(2, b"cd");
-        let array = ids.finish(3).unwrap();
+        let array = ids.finish(3).unwrap().dense();
         let array = array.as_fixed_size_binary();
         assert_eq!(
             (array.value(0), array.is_null(1), array.value(2)),
@@ -284,7 +243,7 @@ mod tests {
         );
         let mut flags = BoolColumn::default();
         flags.push(1, true);
-        let array = flags.finish(2).unwrap();
+        let array = flags.finish(2).unwrap().dense();
         assert!(array.is_null(0) && array.as_boolean().value(1));
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use schema::sparse::SparseArray;
 
 use super::interner::{Interner, NotUtf8};
 use super::row_numbers::RowNumbers;
+use super::sparse::offsets;
 
 /// A nullable text column with few distinct values: becomes a dictionary array, or plain text if it turns out
 /// that most values are distinct.
@@ -78,35 +80,31 @@ impl TextColumn {
         plain <= self.texts.text_bytes() * 2
     }
 
-    /// The dense array of `total` rows, or `None` if no row has a text. The column is empty afterwards.
-    pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
+    /// The texts among `total` rows, or `None` if no row has one. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize) -> Option<SparseArray> {
         if self.rows.is_empty() {
             self.texts.clear();
             return None;
         }
-        let nulls = self.rows.validity(total);
         let array: ArrayRef = if self.mostly_distinct() {
-            let mut offsets = Vec::with_capacity(total + 1);
+            let mut ends = Vec::with_capacity(self.codes.len());
             let mut bytes = Vec::with_capacity(self.texts.text_bytes());
-            offsets.push(0i32);
-            for (row, &code) in self.rows.iter().zip(&self.codes) {
-                offsets.resize(row as usize + 1, bytes.len() as i32);
+            for &code in &self.codes {
                 bytes.extend_from_slice(self.texts.get(code));
+                ends.push(bytes.len() as u32);
             }
-            offsets.resize(total + 1, bytes.len() as i32);
             self.texts.clear();
-            plain(offsets, bytes, nulls)
+            plain(offsets(&ends), bytes)
         } else {
-            let keys = self.rows.spread(&self.codes, total, |code| code as i32);
-            let (offsets, bytes) = self.texts.take();
-            let values = plain(offsets, bytes, None);
-            let keys = Int32Array::new(ScalarBuffer::from(keys), nulls);
+            let keys = self.codes.iter().map(|&code| code as i32).collect::<Vec<_>>();
+            let (ends, bytes) = self.texts.take();
+            let values = plain(offsets(&ends), bytes);
+            let keys = Int32Array::new(ScalarBuffer::from(keys), None);
             // SAFETY: every key is a code given out by the interner whose texts are the values.
             Arc::new(unsafe { DictionaryArray::new_unchecked(keys, values) })
         };
-        self.rows.clear();
         self.codes.clear();
-        Some(array)
+        self.rows.finish(total, array)
     }
 }
 
@@ -146,25 +144,19 @@ impl PlainTextColumn {
         self.bytes.len() + self.rows.len() * 8
     }
 
-    /// The dense array of `total` rows, or `None` if no row has a text. The column is empty afterwards.
-    pub fn finish(&mut self, total: usize) -> Option<ArrayRef> {
-        if self.rows.is_empty() {
-            return None;
-        }
-        let nulls = self.rows.validity(total);
-        let offsets = self.rows.offsets(&self.ends, total);
-        self.rows.clear();
+    /// The texts among `total` rows, or `None` if no row has one. The column is empty afterwards.
+    pub fn finish(&mut self, total: usize) -> Option<SparseArray> {
+        let offsets = offsets(&self.ends);
         self.ends.clear();
         let room = Vec::with_capacity(self.bytes.len());
-        Some(plain(offsets, std::mem::replace(&mut self.bytes, room), nulls))
+        let bytes = std::mem::replace(&mut self.bytes, room);
+        self.rows.finish(total, plain(offsets, bytes))
     }
 }
 
-fn plain(offsets: Vec<i32>, bytes: Vec<u8>, nulls: Option<arrow::buffer::NullBuffer>) -> ArrayRef {
-    // SAFETY: offsets ascend from 0 to the number of bytes.
-    let offsets = unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets)) };
+fn plain(offsets: OffsetBuffer<i32>, bytes: Vec<u8>) -> ArrayRef {
     // SAFETY: every text was checked to be UTF-8 when it was pushed, and offsets lie at text boundaries.
-    let array = unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls) };
+    let array = unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), None) };
     debug_assert!(array.to_data().validate_full().is_ok());
     Arc::new(array)
 }
@@ -198,10 +190,10 @@ mod tests {
             plain.push(2000, b"gone").unwrap();
             column.truncate(2000);
             plain.truncate(2000);
-            let array = column.finish(2001).unwrap();
+            let array = column.finish(2001).unwrap().dense();
             assert_eq!(matches!(array.data_type(), DataType::Utf8), distinct == 1000);
             assert_eq!(texts(&array), expected);
-            assert_eq!(texts(&plain.finish(2001).unwrap()), expected);
+            assert_eq!(texts(&plain.finish(2001).unwrap().dense()), expected);
         }
     }
 
@@ -210,6 +202,6 @@ mod tests {
         let mut column = TextColumn::default();
         column.push(0, b"ok").unwrap();
         assert_eq!(column.push(1, b"\xff"), Err(NotUtf8));
-        assert_eq!(texts(&column.finish(2).unwrap()), [Some("ok".to_owned()), None]);
+        assert_eq!(texts(&column.finish(2).unwrap().dense()), [Some("ok".to_owned()), None]);
     }
 }

@@ -1,11 +1,8 @@
 //! The rows of one tenant that wait for a commit.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
 use schema::columns::AttributeType;
+use schema::sparse::{SparseArray, SparseBatch};
 use schema::{Dataset, UnixNanos};
 
 use super::logs::LogRows;
@@ -19,7 +16,7 @@ use crate::wire::{Reader, WireError};
 
 /// Named arrays of equal length.
 #[derive(Debug, Default)]
-pub(super) struct Columns(pub Vec<(Field, ArrayRef)>);
+pub(super) struct Columns(pub Vec<(String, SparseArray)>);
 
 /// Decides on columns per dataset.
 pub trait Admissions: Send + Sync {
@@ -74,7 +71,7 @@ pub struct Finished {
     pub dataset: Dataset,
     /// The rows, in order of arrival; columns as `schema::columns` lists them, text dictionary-encoded where that
     /// saves space.
-    pub batch: RecordBatch,
+    pub batch: SparseBatch,
 }
 
 /// Row counts by dataset, to tell which rows a request added.
@@ -159,8 +156,7 @@ impl TenantBatch {
         let mut out = Vec::new();
         let mut add = |dataset, (rows, columns): (usize, Columns)| {
             if rows > 0 {
-                let (fields, arrays): (Vec<_>, Vec<_>) = columns.0.into_iter().unzip();
-                let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
+                let batch = SparseBatch::try_new(rows, columns.0)?;
                 out.push(Finished { dataset, batch });
             }
             Ok::<_, ArrowError>(())

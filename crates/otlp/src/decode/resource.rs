@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Field, TimestampNanosecondType, UInt32Type};
+use arrow::datatypes::{DataType, TimestampNanosecondType, UInt32Type};
 use hashbrown::{HashMap, HashSet};
+use schema::sparse::SparseArray;
 use schema::{UnixNanos, columns};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_seed};
 
@@ -334,11 +334,7 @@ pub(super) fn count_items(scopes: &[&[u8]]) -> Result<u64, WireError> {
 
 impl Columns {
     /// Adds a fixed column if it has values.
-    pub(super) fn add(&mut self, name: &str, array: Option<ArrayRef>) {
-        if let Some(array) = array {
-            let nullable = array.null_count() > 0;
-            self.0
-                .push((Field::new(name, array.data_type().clone(), nullable), array));
-        }
+    pub(super) fn add(&mut self, name: &str, array: Option<SparseArray>) {
+        self.0.extend(array.map(|array| (name.to_owned(), array)));
     }
 }

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, StructArray, new_null_array};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::{Array, ListArray, StructArray, new_null_array};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Fields, TimestampNanosecondType, UInt32Type};
 use schema::columns;
+use schema::sparse::SparseArray;
 
 use super::any_value::write_json_object;
 use super::outcome::time;
@@ -67,7 +68,7 @@ impl EventRows {
         self.dropped.truncate(items);
     }
 
-    pub(super) fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
+    pub(super) fn finish(&mut self, rows: usize) -> Option<SparseArray> {
         let items = std::mem::take(&mut self.items) as usize;
         let arrays = vec![
             self.time.finish(items, &columns::timestamp()),
@@ -154,7 +155,7 @@ impl LinkRows {
         self.dropped.truncate(items);
     }
 
-    pub(super) fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
+    pub(super) fn finish(&mut self, rows: usize) -> Option<SparseArray> {
         let items = std::mem::take(&mut self.items) as usize;
         let arrays = vec![
             self.trace_id.finish(items),
@@ -197,15 +198,18 @@ fn list_of_structs(
     rows: usize,
     items: usize,
     fields: Fields,
-    arrays: Vec<Option<ArrayRef>>,
-) -> Option<ArrayRef> {
+    arrays: Vec<Option<SparseArray>>,
+) -> Option<SparseArray> {
     if items == 0 {
         return None;
     }
     let arrays = fields
         .iter()
         .zip(arrays)
-        .map(|(field, array)| array.unwrap_or_else(|| new_null_array(field.data_type(), items)))
+        .map(|(field, array)| match array {
+            Some(array) => array.dense(),
+            None => new_null_array(field.data_type(), items),
+        })
         .map(|array| match array.data_type() {
             // Nested text is plain: a dictionary inside a list saves little and costs every reader a case.
             DataType::Dictionary(_, _) => arrow::compute::cast(&array, &DataType::Utf8).unwrap_or(array),
@@ -213,14 +217,18 @@ fn list_of_structs(
         })
         .collect();
     let values = StructArray::new(fields.clone(), arrays, None);
-    let mut offsets = Vec::with_capacity(rows + 1);
-    offsets.push(0i32);
-    offsets.extend(ends.iter().map(|&end| end as i32));
-    let valid = offsets
-        .windows(2)
-        .map(|pair| pair[0] != pair[1])
-        .collect::<NullBuffer>();
+    let mut offsets = vec![0i32];
+    let mut end = 0;
+    let valid = BooleanBuffer::collect_bool(rows, |row| {
+        let some = ends[row] != std::mem::replace(&mut end, ends[row]);
+        if some {
+            offsets.push(end as i32);
+        }
+        some
+    });
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     let item = columns::item_field(DataType::Struct(fields));
-    Some(Arc::new(ListArray::new(item, offsets, Arc::new(values), Some(valid))) as ArrayRef)
+    let lists = ListArray::new(item, offsets, Arc::new(values), None);
+    // One list was made for each valid row.
+    SparseArray::try_new(Some(NullBuffer::new(valid)), Arc::new(lists)).ok()
 }

@@ -1,7 +1,7 @@
 //! Spans (opentelemetry/proto/trace/v1/trace.proto).
 
-use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Int64Type, TimestampNanosecondType, UInt32Type};
+use schema::sparse::SparseArray;
 use schema::{Dataset, columns};
 
 use super::batch::{Columns, Context, TenantBatch};
@@ -94,7 +94,7 @@ impl<const N: usize> EnumColumn<N> {
         code
     }
 
-    fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
+    fn finish(&mut self, rows: usize) -> Option<SparseArray> {
         self.codes.fill(None);
         self.texts.finish(rows)
     }
