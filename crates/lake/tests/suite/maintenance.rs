@@ -1,0 +1,295 @@
+//! Retention, garbage collection and orphans: what goes, when, and that nothing else does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lake::{Lake, MaintenanceOptions};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use schema::Dataset;
+use tokio::sync::watch;
+
+use crate::fixture::{self, DAY, SECOND, Tally, World, put, tenant, visible};
+use crate::rows::{random_batch, rows_of};
+
+const HOUR: i64 = 3600 * SECOND;
+
+/// Rounds follow each other at once, so that a test waits for the work and not for its turn.
+pub fn options() -> MaintenanceOptions {
+    MaintenanceOptions {
+        compaction: fixture::options(),
+        compaction_interval: Duration::from_millis(5),
+        retention: Arc::new(|_, _| None),
+        gc_interval: Duration::from_millis(5),
+        orphan_grace: Duration::from_secs(24 * 3600),
+        dedupe_window: Duration::from_secs(600),
+    }
+}
+
+/// Lets a process do its background work until the condition holds, for 20 s at most, and a few rounds more.
+async fn maintain(lake: &Lake, options: MaintenanceOptions, tally: &Arc<Tally>, until: impl AsyncFn() -> bool) {
+    let (stop, stopped) = watch::channel(false);
+    let work = {
+        let (lake, tally) = (lake.clone(), Arc::clone(tally));
+        tokio::spawn(async move { lake.maintain(options, tally.as_ref(), stopped).await })
+    };
+    for _ in 0..2000 {
+        if until().await {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stop.send_replace(true);
+    work.await.unwrap();
+    assert!(until().await, "it did not happen within 20 s");
+}
+
+#[tokio::test]
+async fn retention_is_by_tenant_and_dataset_and_says_what_it_removed() {
+    let world = World::new();
+    let lake = world.process().await;
+    let (short, long) = (tenant("short"), tenant("long"));
+    let now = lake.clock().now();
+    let mut expected = BTreeMap::new();
+    let mut number = 0;
+    for owner in [&short, &long] {
+        for dataset in [Dataset::Spans, Dataset::Logs, Dataset::MetricSamples] {
+            for (age, rows) in [(3 * DAY, 30), (DAY, 20), (HOUR, 10)] {
+                number += 1;
+                let batch = random_batch(dataset, number, rows, now - age, now - age + SECOND);
+                put(&lake, owner, u128::from(number), dataset, batch.clone()).await;
+                // Half of it as parts, half as slices.
+                if rows == 30 {
+                    lake.compact(owner, dataset, &fixture::options(), true).await.unwrap();
+                }
+                let kept = match (owner.as_str(), dataset) {
+                    ("short", Dataset::Spans) => age < 2 * DAY,
+                    ("short", Dataset::Logs) => age < DAY / 2,
+                    _ => true,
+                };
+                if kept {
+                    expected
+                        .entry((owner.clone(), dataset))
+                        .or_insert_with(Vec::new)
+                        .push(batch);
+                }
+            }
+        }
+    }
+    let tally = Arc::new(Tally::default());
+    let retention = MaintenanceOptions {
+        retention: Arc::new(|owner, dataset| match (owner.as_str(), dataset) {
+            ("short", Dataset::Spans) => Some(Duration::from_secs(2 * 86_400)),
+            ("short", Dataset::Logs) => Some(Duration::from_secs(43_200)),
+            _ => None,
+        }),
+        ..options()
+    };
+    maintain(&lake, retention, &tally, async || {
+        tally.expired.lock().iter().map(|(_, e)| e.rows).sum::<i64>() >= 80
+    })
+    .await;
+    let mut removed = BTreeMap::new();
+    for (dataset, expired) in tally.expired.lock().iter() {
+        assert!(expired.bytes > 0);
+        *removed.entry(*dataset).or_insert(0) += expired.rows;
+    }
+    assert_eq!(removed, BTreeMap::from([(Dataset::Spans, 30), (Dataset::Logs, 50)]));
+    for ((owner, dataset), batches) in &expected {
+        assert_eq!(
+            visible(&lake, owner, *dataset).await,
+            rows_of(batches),
+            "{owner} {dataset}"
+        );
+    }
+    assert!(tally.failures.lock().is_empty(), "{:?}", tally.failures.lock());
+}
+
+/// What a row refers to outlives it: resources and series are written once an hour, rows all the time.
+#[tokio::test]
+async fn resources_are_kept_a_day_longer_than_rows() {
+    let world = World::new();
+    let lake = world.process().await;
+    let owner = tenant("a");
+    let now = lake.clock().now();
+    for (number, age) in [(1, 2 * DAY + HOUR), (2, DAY + HOUR)] {
+        let resources = random_batch(Dataset::Resources, number, 4, now - age, now - age + 1);
+        let spans = random_batch(Dataset::Spans, number, 6, now - age, now - age + 1);
+        let batches = [(Dataset::Resources, resources), (Dataset::Spans, spans)];
+        lake.commit(fixture::commit_of(&owner, u128::from(number) * 2, &batches))
+            .await
+            .unwrap();
+    }
+    let tally = Arc::new(Tally::default());
+    let retention = MaintenanceOptions {
+        retention: Arc::new(|_, _| Some(Duration::from_secs(86_400))),
+        ..options()
+    };
+    maintain(&lake, retention, &tally, async || {
+        visible(&lake, &owner, Dataset::Spans).await.is_empty()
+    })
+    .await;
+    assert_eq!(visible(&lake, &owner, Dataset::Resources).await.len(), 4);
+}
+
+#[tokio::test]
+async fn replaced_objects_are_deleted_after_the_grace_period_and_not_before() {
+    let world = World::new();
+    let lake = world.process().await;
+    let owner = tenant("a");
+    let now = lake.clock().now();
+    for number in 0..3 {
+        let batch = random_batch(Dataset::Spans, number, 10, now, now + SECOND);
+        put(&lake, &owner, u128::from(number), Dataset::Spans, batch).await;
+    }
+    let expected = visible(&lake, &owner, Dataset::Spans).await;
+    lake.compact(&owner, Dataset::Spans, &fixture::options(), true)
+        .await
+        .unwrap();
+    let segments = async || world.store.paths().await.iter().filter(|p| p.ends_with(".seg")).count();
+    let tally = Arc::new(Tally::default());
+    let collected = || tally.collected_objects.load(Ordering::SeqCst);
+    world.clock.advance(899 * SECOND);
+    maintain(&lake, options(), &tally, async || true).await;
+    assert_eq!((segments().await, collected()), (3, 0));
+
+    // A store that refuses is asked again; what was not deleted is not counted.
+    world.store.faults.fail_deletes.store(true, Ordering::SeqCst);
+    world.clock.advance(2 * SECOND);
+    maintain(&lake, options(), &tally, async || true).await;
+    assert_eq!((segments().await, collected()), (3, 0));
+    world.store.faults.fail_deletes.store(false, Ordering::SeqCst);
+    maintain(&lake, options(), &tally, async || collected() >= 3).await;
+    assert_eq!((segments().await, collected()), (0, 3));
+    assert!(tally.collected_bytes.load(Ordering::SeqCst) > 0);
+    assert_eq!(lake.catalog().gc_pending().await.unwrap(), (0, 0));
+    assert_eq!(visible(&world.process().await, &owner, Dataset::Spans).await, expected);
+}
+
+#[tokio::test]
+async fn orphans_go_after_their_grace_period_and_nothing_else_does() {
+    let world = World::new();
+    let lake = world.process().await;
+    let owner = tenant("a");
+    let now = lake.clock().now();
+    let batch = |number| random_batch(Dataset::Spans, number, 10, now, now + SECOND);
+    put(&lake, &owner, 1, Dataset::Spans, batch(1)).await;
+    lake.compact(&owner, Dataset::Spans, &fixture::options(), true)
+        .await
+        .unwrap();
+    put(&lake, &owner, 2, Dataset::Spans, batch(2)).await;
+    let live = world.store.paths().await;
+    // Of a commit and of a compaction whose replies were lost, and two objects that are not ours.
+    world.store.faults.lose_replies.store(true, Ordering::SeqCst);
+    lake.commit(fixture::commit_of(&owner, 3, &[(Dataset::Spans, batch(3))]))
+        .await
+        .unwrap_err();
+    lake.compact(&owner, Dataset::Spans, &fixture::options(), true)
+        .await
+        .unwrap_err();
+    world.store.faults.lose_replies.store(false, Ordering::SeqCst);
+    for foreign in ["notes.txt", "a/spans/readme"] {
+        world.store.put(&Path::from(foreign), "not ours".into()).await.unwrap();
+    }
+    assert_eq!(world.store.paths().await.len(), live.len() + 4);
+    let expected = visible(&lake, &owner, Dataset::Spans).await;
+
+    // Nothing else goes or comes meanwhile.
+    let grace = MaintenanceOptions {
+        compaction: lake::CompactionOptions {
+            max_slice_age: Duration::MAX,
+            ..fixture::options()
+        },
+        gc_interval: Duration::from_secs(3600),
+        ..options()
+    };
+    let tally = Arc::new(Tally::default());
+    world.clock.advance(23 * HOUR);
+    maintain(&lake, grace.clone(), &tally, async || true).await;
+    let orphans = |paths: &[String]| {
+        paths
+            .iter()
+            .filter(|p| !live.contains(p) && (p.ends_with(".seg") || p.ends_with(".parquet")))
+            .count()
+    };
+    assert_eq!(orphans(&world.store.paths().await), 2, "too young");
+    world.clock.advance(2 * HOUR);
+    maintain(&lake, grace, &tally, async || {
+        tally.collected_objects.load(Ordering::SeqCst) >= 2
+    })
+    .await;
+    let left = world.store.paths().await;
+    assert_eq!(orphans(&left), 0);
+    assert!(left.iter().any(|p| p == "notes.txt") && left.iter().any(|p| p == "a/spans/readme"));
+    assert_eq!(visible(&world.process().await, &owner, Dataset::Spans).await, expected);
+}
+
+/// Several processes compact, expire and collect at once while rows arrive: every row stays, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_share_the_work_without_losing_or_doubling_a_row() {
+    let world = World::new();
+    let owner = tenant("a");
+    let tally = Arc::new(Tally::default());
+    let busy = MaintenanceOptions {
+        compaction: lake::CompactionOptions {
+            max_slice_age: Duration::ZERO,
+            grace: Duration::from_secs(3600),
+            ..fixture::options()
+        },
+        retention: Arc::new(|_, _| Some(Duration::from_secs(30 * 86_400))),
+        ..options()
+    };
+    let (stop, stopped) = watch::channel(false);
+    let mut workers = Vec::new();
+    for _ in 0..3 {
+        let (lake, busy, tally, stopped) = (world.process().await, busy.clone(), Arc::clone(&tally), stopped.clone());
+        workers.push(tokio::spawn(async move {
+            lake.maintain(busy, tally.as_ref(), stopped).await
+        }));
+    }
+    let (writer, reader) = (world.process().await, world.process().await);
+    let now = writer.clock().now();
+    let mut committed = Vec::new();
+    for number in 0..60 {
+        let batch = random_batch(Dataset::Spans, number, 10, now, now + SECOND);
+        put(&writer, &owner, u128::from(number), Dataset::Spans, batch.clone()).await;
+        committed.push(batch);
+        if number % 6 == 0 {
+            assert!(
+                visible(&reader, &owner, Dataset::Spans).await == rows_of(&committed),
+                "after {number}"
+            );
+        }
+    }
+    stop.send_replace(true);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert!(tally.compactions.load(Ordering::SeqCst) > 1);
+    assert!(visible(&reader, &owner, Dataset::Spans).await == rows_of(&committed));
+    assert!(tally.failures.lock().is_empty(), "{:?}", tally.failures.lock());
+}
+
+/// The window in which a retry is recognised is bounded, so that the catalog does not grow for ever.
+#[tokio::test]
+async fn a_request_is_forgotten_after_the_dedupe_window() {
+    let world = World::new();
+    let lake = world.process().await;
+    let owner = tenant("a");
+    let now = lake.clock().now();
+    let again = async || {
+        let batch = random_batch(Dataset::Spans, 1, 5, now, now + SECOND);
+        put(&lake, &owner, 1, Dataset::Spans, batch).await.fresh
+    };
+    assert_eq!(again().await, [true]);
+    let tally = Arc::new(Tally::default());
+    world.clock.advance(599 * SECOND);
+    maintain(&lake, options(), &tally, async || true).await;
+    assert_eq!(again().await, [false]);
+    world.clock.advance(2 * SECOND);
+    maintain(&lake, options(), &tally, async || true).await;
+    assert_eq!(again().await, [true]);
+}
