@@ -90,6 +90,19 @@ impl Catalog {
         Ok(CommitOutcome::Committed { segment_id, slice_ids })
     }
 
+    /// The id of the newest live slice of all datasets; `None` if there is none. What is committed later has larger ids,
+    /// except that on PostgreSQL a commit that is under way may have a smaller one.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unavailable`] when the database does not answer.
+    pub async fn newest_slice(&self) -> Result<Option<i64>> {
+        let rows = self
+            .pools
+            .fetch("SELECT MAX(id) FROM segment_slice", Vec::new())
+            .await?;
+        only(&rows)?.optional_int(0)
+    }
+
     /// Up to `limit` live slices of a dataset, oldest first.
     ///
     /// # Errors

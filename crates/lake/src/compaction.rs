@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::TimestampNanosecondType;
-use catalog::{CatalogError, Lease, NewPart, Part, Replacement, Slice};
+use catalog::{Lease, NewPart, Part, Replacement, Slice};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -34,6 +34,15 @@ pub struct CompactionOptions {
     pub lease_ttl: Duration,
     /// How long replaced objects stay for running queries.
     pub grace: Duration,
+}
+
+/// Which slices to compact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those of datasets that have many rows in slices, or old ones.
+    Due,
+    /// All up to this id, and what can be taken along.
+    UpTo(i64),
 }
 
 /// What a compaction did.
@@ -75,8 +84,8 @@ const SMALL_PART_BYTES: i64 = 4 << 20;
 const MAX_LEVEL: i32 = 20;
 
 impl Lake {
-    /// Compacts what is due of one tenant and dataset, or all slices if `force`. Does nothing if another process
-    /// holds the lease.
+    /// Compacts slices of one tenant and dataset, then merges parts that are due. `None` if somebody else is at it, in
+    /// this process or another, or was faster.
     ///
     /// # Errors
     /// [`LakeError`]; what was there before stays.
@@ -85,28 +94,14 @@ impl Lake {
         tenant: &TenantId,
         dataset: Dataset,
         options: &CompactionOptions,
-        force: bool,
+        wanted: Wanted,
     ) -> Result<Option<CompactionReport>, LakeError> {
-        let now = self.inner.clock.now();
-        let name = format!("compact/{tenant}/{dataset}");
-        let Some(lease) = self
-            .inner
-            .catalog
-            .acquire_lease(&name, &self.inner.writer, options.lease_ttl, now)
-            .await?
-        else {
+        let Some(turn) = self.turn(tenant, dataset, options.lease_ttl).await? else {
             return Ok(None);
         };
-        let outcome = self.compact_leased(tenant, dataset, options, force, &lease).await;
-        self.inner.catalog.release_lease(&lease).await?;
-        match outcome {
-            Ok(report) => Ok(Some(report)),
-            // Somebody else was faster, for instance retention: the next round sees the new state.
-            Err(LakeError::Catalog(CatalogError::Conflict(_) | CatalogError::Fenced { .. })) => {
-                Ok(Some(Default::default()))
-            }
-            Err(error) => Err(error),
-        }
+        let lease = turn.lease.clone();
+        turn.during(self.compact_leased(tenant, dataset, options, wanted, &lease))
+            .await
     }
 
     async fn compact_leased(
@@ -114,24 +109,21 @@ impl Lake {
         tenant: &TenantId,
         dataset: Dataset,
         options: &CompactionOptions,
-        force: bool,
+        wanted: Wanted,
         lease: &Lease,
     ) -> Result<CompactionReport, LakeError> {
         let mut report = CompactionReport::default();
         loop {
             let now = self.inner.clock.now();
             let slices = self.inner.catalog.live_slices(tenant, dataset, 4096).await?;
-            let Some(inputs) = due_slices(slices, options, force, now) else {
+            let Some(inputs) = due_slices(slices, options, wanted, now) else {
                 break;
             };
-            self.inner.catalog.renew_lease(lease, options.lease_ttl, now).await?;
             report.add(self.rewrite(tenant, dataset, &inputs, &[], options, lease).await?);
         }
         loop {
-            let now = self.inner.clock.now();
             let parts = self.inner.catalog.live_parts(tenant, dataset).await?;
             let Some(inputs) = due_parts(parts, options) else { break };
-            self.inner.catalog.renew_lease(lease, options.lease_ttl, now).await?;
             report.add(self.rewrite(tenant, dataset, &[], &inputs, options, lease).await?);
         }
         Ok(report)
@@ -253,11 +245,15 @@ impl Lake {
 }
 
 /// The oldest slices that should be compacted together now.
-fn due_slices(slices: Vec<Slice>, options: &CompactionOptions, force: bool, now: UnixNanos) -> Option<Vec<Slice>> {
+fn due_slices(slices: Vec<Slice>, options: &CompactionOptions, wanted: Wanted, now: UnixNanos) -> Option<Vec<Slice>> {
     let rows: i64 = slices.iter().map(|s| s.rows).sum();
-    let oldest = slices.first()?.created_at;
-    let age = Duration::from_nanos(now.saturating_sub(oldest).max(0) as u64);
-    if !force && rows < options.target_rows && age < options.max_slice_age {
+    let oldest = slices.first()?;
+    let age = Duration::from_nanos(now.saturating_sub(oldest.created_at).max(0) as u64);
+    let due = match wanted {
+        Wanted::Due => rows >= options.target_rows || age >= options.max_slice_age,
+        Wanted::UpTo(newest) => oldest.id <= newest,
+    };
+    if !due {
         return None;
     }
     let mut taken = 0;

@@ -15,6 +15,7 @@ pub mod part;
 mod read;
 pub mod segment;
 pub mod store;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +29,7 @@ use rand::RngCore;
 
 pub use cache::CacheSizes;
 pub use commit::{Commit, Committed, Request, is_item, request_key};
-pub use compaction::{CompactionOptions, CompactionReport};
+pub use compaction::{CompactionOptions, CompactionReport, Wanted};
 pub use error::LakeError;
 pub use maintenance::{MaintenanceOptions, Observer, Retention};
 pub use read::{PartFile, PartReader, TraceBlocks};
@@ -47,6 +48,7 @@ struct Inner {
     telemetry: Telemetry,
     /// Name of this process, unique among all that share the catalog.
     writer: String,
+    busy: turn::Busy,
 }
 
 impl Lake {
@@ -68,6 +70,7 @@ impl Lake {
                 cache,
                 telemetry,
                 writer,
+                busy: turn::Busy::default(),
             }),
         }
     }

@@ -3,17 +3,18 @@
 //! Every step is safe to run in many processes at once and to be cut off anywhere. `run` goes on until it is told to
 //! stop; errors are logged and tried again in the next round.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::Expired;
+use catalog::{Backlog, Expired};
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use schema::{Dataset, TenantId, UnixNanos};
 use tokio::sync::watch;
 
-use crate::compaction::{CompactionOptions, CompactionReport};
+use crate::compaction::{CompactionOptions, CompactionReport, Wanted};
 use crate::{Lake, LakeError};
 
 /// How long rows of a tenant's dataset are kept; `None` for ever.
@@ -89,6 +90,7 @@ impl Lake {
         for (cache, bytes) in self.inner.cache.sizes() {
             self.inner.telemetry.set_cache_bytes(cache, bytes);
         }
+        let mut failed = Ok(());
         for entry in self.inner.catalog.backlog().await? {
             observer.backlog(entry.dataset, entry.slices, entry.rows);
             let age = entry
@@ -96,51 +98,67 @@ impl Lake {
                 .map_or(0, |at| self.inner.clock.now().saturating_sub(at).max(0));
             let due = entry.rows >= options.target_rows || Duration::from_nanos(age as u64) >= options.max_slice_age;
             if entry.slices > 0 && due {
-                if let Some(report) = self.compact(&entry.tenant, entry.dataset, options, false).await? {
-                    observer.compacted(entry.dataset, &report);
+                match self.compact(&entry.tenant, entry.dataset, options, Wanted::Due).await {
+                    Ok(Some(report)) => observer.compacted(entry.dataset, &report),
+                    Ok(None) => {}
+                    Err(error) => keep_first(&mut failed, &entry, error),
                 }
             }
         }
-        Ok(())
+        failed
     }
 
-    /// Compacts every slice there is, waiting for processes that hold a lease.
+    /// Compacts every slice that is there now, waiting for whoever is at it already.
     ///
     /// # Errors
-    /// [`LakeError`].
+    /// The first [`LakeError`]; the other datasets are compacted all the same.
     pub async fn compact_all(
         &self,
         options: &CompactionOptions,
         observer: &dyn Observer,
     ) -> Result<CompactionReport, LakeError> {
+        // What comes later is not waited for: under load there would be no end.
+        let Some(newest) = self.inner.catalog.newest_slice().await? else {
+            return Ok(CompactionReport::default());
+        };
         let mut total = CompactionReport::default();
+        let mut failed = Ok(());
+        let mut done = HashSet::new();
         loop {
             let mut left = false;
             for entry in self.inner.catalog.backlog().await? {
-                if entry.slices == 0 {
+                let dataset = (entry.tenant.clone(), entry.dataset);
+                if entry.slices == 0 || done.contains(&dataset) {
                     continue;
                 }
-                match self.compact(&entry.tenant, entry.dataset, options, true).await? {
-                    Some(report) => {
+                let wanted = Wanted::UpTo(newest);
+                match self.compact(&entry.tenant, entry.dataset, options, wanted).await {
+                    Ok(Some(report)) => {
                         observer.compacted(entry.dataset, &report);
                         total.add(report);
                     }
-                    None => left = true,
+                    Ok(None) => {
+                        left = true;
+                        continue;
+                    }
+                    Err(error) => keep_first(&mut failed, &entry, error),
                 }
+                done.insert(dataset);
             }
             if !left {
-                return Ok(total);
+                return failed.map(|()| total);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     async fn clean(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
-        self.expire(options, observer).await?;
-        self.collect(observer).await?;
+        // Each is worth doing if another fails.
+        let expired = self.expire(options, observer).await;
+        let collected = self.collect(observer).await;
         let old = self.before(options.dedupe_window);
         self.inner.catalog.expire_requests(old).await?;
-        Ok(())
+        expired.and(collected)
     }
 
     fn before(&self, age: Duration) -> UnixNanos {
@@ -163,17 +181,15 @@ impl Lake {
                 if catalog.retention_due(&tenant, dataset, cutoff).await? == Expired::default() {
                     continue;
                 }
-                // The same lease as compaction's: neither pulls the rows from under the other.
-                let name = format!("compact/{tenant}/{dataset}");
-                let (now, ttl) = (self.inner.clock.now(), options.compaction.lease_ttl);
-                let Some(lease) = catalog.acquire_lease(&name, &self.inner.writer, ttl, now).await? else {
+                // The turn of compaction: neither pulls the rows from under the other.
+                let Some(turn) = self.turn(&tenant, dataset, options.compaction.lease_ttl).await? else {
                     continue;
                 };
-                let expired = catalog
-                    .expire(&tenant, dataset, cutoff, &lease, now, options.compaction.grace)
-                    .await;
-                catalog.release_lease(&lease).await?;
-                let expired = expired?;
+                let (lease, now, grace) = (turn.lease.clone(), self.inner.clock.now(), options.compaction.grace);
+                let expiring = async { Ok(catalog.expire(&tenant, dataset, cutoff, &lease, now, grace).await?) };
+                let Some(expired) = turn.during(expiring).await? else {
+                    continue;
+                };
                 observer.expired(dataset, &expired);
                 tracing::info!(%tenant, %dataset, rows = expired.rows, bytes = expired.bytes, "retention removed rows");
             }
@@ -236,6 +252,15 @@ impl Lake {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells of a compaction that failed, and keeps the error if it is the first.
+fn keep_first(failed: &mut Result<(), LakeError>, entry: &Backlog, error: LakeError) {
+    let (tenant, dataset) = (&entry.tenant, entry.dataset);
+    tracing::warn!(%tenant, %dataset, %error, "compaction failed; its rows stay as they are");
+    if failed.is_ok() {
+        *failed = Err(error);
     }
 }
 

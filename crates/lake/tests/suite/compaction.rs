@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lake::{CompactionOptions, Lake};
+use lake::{CompactionOptions, Lake, Wanted};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use schema::{Dataset, TenantId};
+use schema::{Clock as _, Dataset, TenantId};
 use tokio::sync::watch;
 
-use crate::fixture::{DAY, NOON, SECOND, Tally, World, commit_of, options, put, tenant, visible};
+use crate::fixture::{ALL, DAY, NOON, SECOND, Tally, World, commit_of, options, put, read, tenant, visible};
 use crate::rows::{random_batch, rows_of};
 
 async fn put_spans(lake: &Lake, owner: &TenantId, number: u64, rows: usize) {
@@ -62,7 +62,7 @@ async fn every_row_and_value_of_every_dataset_survives() {
                     committed.push(item);
                 }
             }
-            let report = lake.compact(&owner, dataset, &options(), true).await.unwrap().unwrap();
+            let report = lake.compact(&owner, dataset, &options(), ALL).await.unwrap().unwrap();
             assert!(report.runs > 0 && report.rows > 0);
             assert_eq!(slices(&lake, &owner, dataset).await, 0);
             let expected = rows_of(&committed);
@@ -95,7 +95,7 @@ async fn a_part_holds_rows_of_one_day() {
         let owner = tenant("a");
         let batch = random_batch(dataset, 1, 500, NOON, NOON + 3 * DAY);
         put(&lake, &owner, 1, dataset, batch.clone()).await;
-        lake.compact(&owner, dataset, &options(), true).await.unwrap().unwrap();
+        lake.compact(&owner, dataset, &options(), ALL).await.unwrap().unwrap();
         let parts = lake.catalog().live_parts(&owner, dataset).await.unwrap();
         let days = parts.iter().map(|p| p.min_ts.div_euclid(DAY)).collect::<BTreeSet<_>>();
         assert_eq!(
@@ -130,7 +130,7 @@ async fn rows_of_thousands_of_days_make_few_parts() {
     let owner = tenant("a");
     let batch = random_batch(Dataset::Logs, 1, 2_000, 0, i64::MAX);
     put(&lake, &owner, 1, Dataset::Logs, batch.clone()).await;
-    lake.compact(&owner, Dataset::Logs, &options(), true)
+    lake.compact(&owner, Dataset::Logs, &options(), ALL)
         .await
         .unwrap()
         .unwrap();
@@ -148,14 +148,11 @@ async fn a_snapshot_stays_readable_while_its_slices_and_parts_are_replaced() {
         put_spans(&lake, &owner, round, 30).await;
         let expected = visible(&lake, &owner, Dataset::Spans).await;
         let snapshot = reader.snapshot(&owner, &[Dataset::Spans], None).await.unwrap();
-        lake.compact(&owner, Dataset::Spans, &options(), true)
+        lake.compact(&owner, Dataset::Spans, &options(), ALL)
             .await
             .unwrap()
             .unwrap();
-        let mut batches = reader.slices(&snapshot.slices).await.unwrap();
-        for part in &snapshot.parts {
-            batches.extend(reader.part_batches(part).await.unwrap());
-        }
+        let batches = read(&reader, &snapshot).await.unwrap();
         assert_eq!(rows_of(&batches), expected, "round {round}");
     }
 }
@@ -174,13 +171,13 @@ async fn a_lease_held_by_another_process_is_respected_until_it_ends() {
         .unwrap()
         .unwrap();
     assert_eq!(
-        two.compact(&owner, Dataset::Spans, &options(), true).await.unwrap(),
+        two.compact(&owner, Dataset::Spans, &options(), ALL).await.unwrap(),
         None
     );
     assert_eq!(slices(&two, &owner, Dataset::Spans).await, 1);
     world.clock.advance(61 * SECOND);
     assert!(
-        two.compact(&owner, Dataset::Spans, &options(), true)
+        two.compact(&owner, Dataset::Spans, &options(), ALL)
             .await
             .unwrap()
             .is_some()
@@ -204,31 +201,71 @@ async fn a_process_that_lost_its_lease_changes_nothing() {
     let closed = slow_store.faults.gate.write().await;
     let sleeping = {
         let (slow, owner) = (slow.clone(), owner.clone());
-        tokio::spawn(async move { slow.compact(&owner, Dataset::Spans, &options(), true).await })
+        tokio::spawn(async move { slow.compact(&owner, Dataset::Spans, &options(), ALL).await })
     };
     while slow_store.faults.put_count.load(Ordering::SeqCst) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(
-        fast.compact(&owner, Dataset::Spans, &options(), true).await.unwrap(),
+        fast.compact(&owner, Dataset::Spans, &options(), ALL).await.unwrap(),
         None,
         "the lease still holds"
     );
     world.clock.advance(61 * SECOND);
     let report = fast
-        .compact(&owner, Dataset::Spans, &options(), true)
+        .compact(&owner, Dataset::Spans, &options(), ALL)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(report.rows, 50);
     drop(closed);
-    let late = sleeping.await.unwrap().unwrap().unwrap();
-    assert_eq!(late.runs, 0, "fenced");
+    assert_eq!(sleeping.await.unwrap().unwrap(), None, "fenced");
     assert_eq!(visible(&slow, &owner, Dataset::Spans).await, expected);
     assert_eq!(
         fast.catalog().live_parts(&owner, Dataset::Spans).await.unwrap().len(),
         1
     );
+}
+
+/// A compaction may take longer than a lease: the lease is renewed while it works.
+#[tokio::test]
+async fn a_lease_is_kept_while_the_work_lasts() {
+    let world = World::new();
+    let slow_store = world.store.beside();
+    let (slow, other) = (
+        world.process_on(Arc::new(slow_store.clone())).await,
+        world.process().await,
+    );
+    let owner = tenant("a");
+    put_spans(&other, &owner, 1, 50).await;
+    let short = CompactionOptions {
+        lease_ttl: Duration::from_millis(150),
+        ..options()
+    };
+    let closed = slow_store.faults.gate.write().await;
+    let working = {
+        let (slow, owner) = (slow.clone(), owner.clone());
+        tokio::spawn(async move { slow.compact(&owner, Dataset::Spans, &short, ALL).await })
+    };
+    while slow_store.faults.put_count.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let name = format!("compact/{owner}/spans");
+    let token = async |catalog: &catalog::Catalog| {
+        let now = world.clock.now();
+        catalog
+            .acquire_lease(&name, "another", Duration::from_secs(1), now)
+            .await
+            .unwrap()
+    };
+    for _ in 0..10 {
+        // The clock goes on by less than the lease's time, and real time by several renewals.
+        world.clock.advance(SECOND / 10);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(token(other.catalog()).await, None, "still held");
+    }
+    drop(closed);
+    assert_eq!(working.await.unwrap().unwrap().unwrap().rows, 50);
 }
 
 #[tokio::test]
@@ -267,7 +304,7 @@ async fn two_compactions_of_one_process_do_not_meet() {
     let closed = world.store.faults.gate.write().await;
     let background = {
         let (lake, owner) = (lake.clone(), owner.clone());
-        tokio::spawn(async move { lake.compact(&owner, Dataset::Spans, &options(), true).await })
+        tokio::spawn(async move { lake.compact(&owner, Dataset::Spans, &options(), ALL).await })
     };
     while world.store.faults.put_count.load(Ordering::SeqCst) == puts {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -330,9 +367,7 @@ async fn a_compaction_that_fails_leaves_all_as_it_was_and_the_next_succeeds() {
         &world.store.faults.lose_replies,
     ] {
         fault.store(true, Ordering::SeqCst);
-        cold.compact(&owner, Dataset::Spans, &options(), true)
-            .await
-            .unwrap_err();
+        cold.compact(&owner, Dataset::Spans, &options(), ALL).await.unwrap_err();
         fault.store(false, Ordering::SeqCst);
         assert_eq!(visible(&world.process().await, &owner, Dataset::Spans).await, expected);
     }
@@ -340,7 +375,7 @@ async fn a_compaction_that_fails_leaves_all_as_it_was_and_the_next_succeeds() {
     let report = world
         .process()
         .await
-        .compact(&owner, Dataset::Spans, &options(), true)
+        .compact(&owner, Dataset::Spans, &options(), ALL)
         .await
         .unwrap()
         .unwrap();
@@ -396,7 +431,7 @@ async fn fresh_rows_are_left_alone_until_they_are_many_or_old() {
     };
     put_spans(&lake, &owner, 1, 10).await;
     let runs = async |options: &CompactionOptions| {
-        lake.compact(&owner, Dataset::Spans, options, false)
+        lake.compact(&owner, Dataset::Spans, options, Wanted::Due)
             .await
             .unwrap()
             .unwrap()
@@ -427,7 +462,7 @@ async fn one_compaction_takes_no_more_rows_than_it_may() {
         ..options()
     };
     let expected = visible(&lake, &owner, Dataset::Spans).await;
-    lake.compact(&owner, Dataset::Spans, &bounded, true)
+    lake.compact(&owner, Dataset::Spans, &bounded, ALL)
         .await
         .unwrap()
         .unwrap();

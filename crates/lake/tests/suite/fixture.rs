@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use catalog::{Catalog, CatalogUrl, ConnectOptions, Expired, RequestKey};
+use catalog::{Catalog, CatalogUrl, ConnectOptions, Expired, RequestKey, Snapshot};
 use lake::segment::Rows;
-use lake::{CacheSizes, Commit, Committed, CompactionOptions, CompactionReport, Lake, LakeError, Observer, Request};
+use lake::{
+    CacheSizes, Commit, Committed, CompactionOptions, CompactionReport, Lake, LakeError, Observer, Request, Wanted,
+};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
+use schema::sparse::SparseBatch;
 use schema::{Clock as _, Dataset, ManualClock, SystemClock, TenantId};
 use tempfile::TempDir;
 
@@ -91,7 +94,7 @@ pub fn commit_of(owner: &TenantId, first: u128, batches: &[(Dataset, RecordBatch
         commit.rows.push(Rows {
             tenant: owner.clone(),
             dataset: *dataset,
-            batch: batch.clone(),
+            batch: SparseBatch::from_dense(batch).unwrap(),
         });
         commit.requests.push(Request {
             key: key(owner, first + entry as u128),
@@ -115,12 +118,24 @@ pub async fn visible(lake: &Lake, owner: &TenantId, dataset: Dataset) -> Vec<Row
 
 pub async fn try_visible(lake: &Lake, owner: &TenantId, dataset: Dataset) -> Result<Vec<Row>, LakeError> {
     let snapshot = lake.snapshot(owner, &[dataset], None).await?;
-    let mut batches = lake.slices(&snapshot.slices).await?;
+    Ok(rows_of(&read(lake, &snapshot).await?))
+}
+
+/// The rows of a snapshot.
+pub async fn read(lake: &Lake, snapshot: &Snapshot) -> Result<Vec<RecordBatch>, LakeError> {
+    let slices = lake.slices(&snapshot.slices).await?;
+    let mut batches = slices
+        .iter()
+        .map(|slice| slice.to_dense())
+        .collect::<Result<Vec<_>, _>>()?;
     for part in &snapshot.parts {
         batches.extend(lake.part_batches(part).await?);
     }
-    Ok(rows_of(&batches))
+    Ok(batches)
 }
+
+/// Every slice there is.
+pub const ALL: Wanted = Wanted::UpTo(i64::MAX);
 
 /// Everything at once, whatever its size and age.
 pub fn options() -> CompactionOptions {

@@ -63,7 +63,9 @@ async fn retention_is_by_tenant_and_dataset_and_says_what_it_removed() {
                 put(&lake, owner, u128::from(number), dataset, batch.clone()).await;
                 // Half of it as parts, half as slices.
                 if rows == 30 {
-                    lake.compact(owner, dataset, &fixture::options(), true).await.unwrap();
+                    lake.compact(owner, dataset, &fixture::options(), fixture::ALL)
+                        .await
+                        .unwrap();
                 }
                 let kept = match (owner.as_str(), dataset) {
                     ("short", Dataset::Spans) => age < 2 * DAY,
@@ -146,7 +148,7 @@ async fn replaced_objects_are_deleted_after_the_grace_period_and_not_before() {
         put(&lake, &owner, u128::from(number), Dataset::Spans, batch).await;
     }
     let expected = visible(&lake, &owner, Dataset::Spans).await;
-    lake.compact(&owner, Dataset::Spans, &fixture::options(), true)
+    lake.compact(&owner, Dataset::Spans, &fixture::options(), fixture::ALL)
         .await
         .unwrap();
     let segments = async || world.store.paths().await.iter().filter(|p| p.ends_with(".seg")).count();
@@ -177,7 +179,7 @@ async fn orphans_go_after_their_grace_period_and_nothing_else_does() {
     let now = lake.clock().now();
     let batch = |number| random_batch(Dataset::Spans, number, 10, now, now + SECOND);
     put(&lake, &owner, 1, Dataset::Spans, batch(1)).await;
-    lake.compact(&owner, Dataset::Spans, &fixture::options(), true)
+    lake.compact(&owner, Dataset::Spans, &fixture::options(), fixture::ALL)
         .await
         .unwrap();
     put(&lake, &owner, 2, Dataset::Spans, batch(2)).await;
@@ -187,7 +189,7 @@ async fn orphans_go_after_their_grace_period_and_nothing_else_does() {
     lake.commit(fixture::commit_of(&owner, 3, &[(Dataset::Spans, batch(3))]))
         .await
         .unwrap_err();
-    lake.compact(&owner, Dataset::Spans, &fixture::options(), true)
+    lake.compact(&owner, Dataset::Spans, &fixture::options(), fixture::ALL)
         .await
         .unwrap_err();
     world.store.faults.lose_replies.store(false, Ordering::SeqCst);
