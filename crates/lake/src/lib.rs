@@ -6,6 +6,7 @@
 //! Absent on purpose: `lake` knows no wire format, no query language and no tenant's rights. Only `catalog` writes the
 //! catalog; only this crate writes the store.
 
+mod blocks;
 mod cache;
 mod commit;
 mod compaction;
@@ -27,6 +28,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use rand::RngCore;
 
+pub use blocks::RowReader;
 pub use cache::CacheSizes;
 pub use commit::{Commit, Committed, Request, is_item, request_key};
 pub use compaction::{CompactionOptions, CompactionReport, Wanted};

@@ -145,6 +145,7 @@ impl Lake {
 
 /// Reads a part for the Parquet reader. The footer's place is known from the catalog, so opening a part costs one
 /// read, and none once it is cached.
+#[derive(Clone)]
 pub struct PartReader {
     lake: Lake,
     file: PartFile,

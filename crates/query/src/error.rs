@@ -79,6 +79,7 @@ fn lake_error(error: &LakeError) -> QueryError {
 pub fn stream_error(error: DataFusionError) -> QueryError {
     // What we raised ourselves lies at the bottom of a chain of wrappers.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut of_lake = None;
     while let Some(current) = cause {
         if let Some(limit) = current.downcast_ref::<ScanLimit>() {
             let detail = limit.to_string();
@@ -99,13 +100,15 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
         if let Some(TimedOut(limit)) = current.downcast_ref::<TimedOut>() {
             return QueryError::Timeout(*limit);
         }
-        if let Some(error) = current.downcast_ref::<LakeError>() {
-            return lake_error(error);
-        }
+        // The lake wraps limits, too, if its readers meet them.
+        of_lake = of_lake.or(current.downcast_ref::<LakeError>());
         if let Some(error) = current.downcast_ref::<object_store::Error>() {
             return QueryError::Unavailable(error.to_string());
         }
         cause = current.source();
+    }
+    if let Some(error) = of_lake {
+        return lake_error(error);
     }
     let text = || error.strip_backtrace();
     match error.find_root() {

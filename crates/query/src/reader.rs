@@ -65,19 +65,23 @@ impl ParquetFileReaderFactory for PartReaders {
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let part = file.extension::<PartFile>().cloned();
         let part = part.ok_or_else(|| DataFusionError::Internal("a file without its part".to_owned()))?;
-        Ok(Box::new(CountedReader {
-            reader: self.lake.part_reader(part),
-            budget: Arc::clone(&self.budget),
-        }))
+        let reader = self.lake.part_reader(part);
+        Ok(Box::new(CountedReader::new(reader, Arc::clone(&self.budget))))
     }
 }
 
-struct CountedReader {
+/// Reads a part at the expense of a budget.
+#[derive(Clone)]
+pub(crate) struct CountedReader {
     reader: PartReader,
     budget: Arc<ScanBudget>,
 }
 
 impl CountedReader {
+    pub(crate) const fn new(reader: PartReader, budget: Arc<ScanBudget>) -> Self {
+        Self { reader, budget }
+    }
+
     fn take(&self, bytes: u64) -> parquet::errors::Result<()> {
         self.budget
             .take(bytes)

@@ -20,6 +20,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -32,6 +33,7 @@ use schema::columns::{self, AttributeType};
 use schema::sparse::SparseArray;
 use schema::{Dataset, UnixNanos};
 
+use crate::blocks::{BlockScan, needs_blocks};
 use crate::reader::{PartReaders, ScanBudget};
 
 /// Where DataFusion believes parts to be; only a name, the reader factory does the reading.
@@ -188,16 +190,16 @@ impl TableProvider for DatasetTable {
             .filter(|(_, keep)| *keep)
             .map(|(p, _)| p)
             .collect::<Vec<_>>();
+        let projected = match projection {
+            Some(indices) => Arc::new(self.schema.project(indices)?),
+            None => Arc::clone(&self.schema),
+        };
         let mut plans = Vec::new();
         if !slices.is_empty() {
-            let projected = match projection {
-                Some(indices) => Arc::new(self.schema.project(indices)?),
-                None => Arc::clone(&self.schema),
-            };
             let rows = SliceRows {
                 lake: self.lake.clone(),
                 slices,
-                schema: projected,
+                schema: Arc::clone(&projected),
                 budget: Arc::clone(&self.budget),
             };
             let table = StreamingTable::try_new(rows.schema.clone(), vec![Arc::new(rows)])?;
@@ -205,16 +207,26 @@ impl TableProvider for DatasetTable {
         }
         if !parts.is_empty() {
             let partitions = state.config().target_partitions();
-            plans.push(self.parquet(&parts, projection, predicate, limit, partitions)?);
+            let filtered = predicate.as_ref().map(collect_columns).unwrap_or_default();
+            let names = projected.fields().iter().map(|f| f.name().as_str());
+            if needs_blocks(self.dataset, names.chain(filtered.iter().map(|c| c.name()))) {
+                let scan = BlockScan {
+                    lake: self.lake.clone(),
+                    dataset: self.dataset,
+                    parts: parts.into_iter().cloned().collect(),
+                    table: Arc::clone(&self.schema),
+                    projected: Arc::clone(&projected),
+                    predicate,
+                    budget: Arc::clone(&self.budget),
+                };
+                let table = StreamingTable::try_new(Arc::clone(&projected), scan.partitions(partitions))?;
+                plans.push(table.scan(state, None, &[], limit).await?);
+            } else {
+                plans.push(self.parquet(&parts, projection, predicate, limit, partitions)?);
+            }
         }
         match plans.len() {
-            0 => {
-                let projected = match projection {
-                    Some(indices) => Arc::new(self.schema.project(indices)?),
-                    None => Arc::clone(&self.schema),
-                };
-                Ok(Arc::new(EmptyExec::new(projected)))
-            }
+            0 => Ok(Arc::new(EmptyExec::new(projected))),
             1 => Ok(plans.remove(0)),
             _ => UnionExec::try_new(plans),
         }

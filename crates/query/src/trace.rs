@@ -1,7 +1,7 @@
 //! A trace by its id: straight to its rows, without planning.
 //!
-//! Slices are searched in memory. Of each part, the trace index says in one short read which blocks hold the trace;
-//! only those pages are read, in one or two requests per row group.
+//! Slices are searched in memory. Of each part, the trace index says in one short read which blocks hold the trace; of
+//! those blocks first the trace ids are read, then the pages that hold the trace's rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,20 +9,16 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType, UInt32Type};
-use arrow::error::ArrowError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use catalog::Part;
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::part::{self, BLOCK_ROWS, ROW_GROUP_ROWS};
-use lake::{LakeError, PartFile};
+use lake::part::{self, BLOCK_ROWS};
+use lake::{LakeError, PartFile, RowReader};
 use otlp::model::{
     AnyValue, Event, KeyValue, Link, Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanKind, Status, StatusCode,
 };
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter, RowSelection, RowSelector};
 use schema::columns::{ATTRIBUTE_PREFIX, ATTRIBUTES_REST, AttributeType, SCOPE_PREFIX, parse_physical};
 use schema::sparse::SparseBatch;
 use schema::{Dataset, TenantId};
@@ -112,47 +108,25 @@ impl QueryEngine {
         if found.blocks.is_empty() {
             return Ok(Vec::new());
         }
-        let reader = self.lake().part_reader(PartFile::from(&part));
-        let builder = ParquetRecordBatchStreamBuilder::new(reader)
-            .await
-            .map_err(LakeError::from)?;
+        let reader = RowReader::open(self.lake().part_reader(PartFile::from(&part))).await?;
         let rows = part.rows.max(0) as usize;
-        // Blocks by row group: a selection speaks of the chosen row groups only.
-        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut batches = Vec::new();
         for block in found.blocks {
-            let row = block as usize * BLOCK_ROWS;
-            groups
-                .entry(row / ROW_GROUP_ROWS)
-                .or_default()
-                .push(row % ROW_GROUP_ROWS);
-        }
-        let mut selectors = Vec::new();
-        for (&group, starts) in &groups {
-            let size = (rows - (group * ROW_GROUP_ROWS).min(rows)).min(ROW_GROUP_ROWS);
-            let mut at = 0;
-            for &start in starts {
-                let end = (start + BLOCK_ROWS).min(size);
-                selectors.push(RowSelector::skip(start - at));
-                selectors.push(RowSelector::select(end - start));
-                at = end;
+            let start = (block as usize * BLOCK_ROWS).min(rows);
+            let block = start..(start + BLOCK_ROWS).min(rows);
+            let ids = reader.read(block.clone(), |name| name == "trace_id", None).await?;
+            let ids = part::decode(Dataset::Spans, ids)?;
+            let Some(ids) = ids.column_by_name("trace_id") else {
+                continue;
+            };
+            let matching = matches(ids, &trace_id);
+            if matching.true_count() > 0 {
+                let batch = reader.read(block, |_| true, Some(&matching)).await?;
+                // All rows of one trace in one block: enough to tell the parents.
+                batches.push(part::decode(Dataset::Spans, batch)?);
             }
-            selectors.push(RowSelector::skip(size - at));
         }
-        let mask = ProjectionMask::columns(builder.parquet_schema(), ["trace_id"]);
-        let predicate = ArrowPredicateFn::new(mask, move |batch| {
-            let ids = part::decode(Dataset::Spans, batch).map_err(|e| ArrowError::from_external_error(Box::new(e)))?;
-            Ok(matches(ids.column(0), &trace_id))
-        });
-        let stream = builder
-            .with_row_groups(groups.keys().copied().collect())
-            .with_row_selection(RowSelection::from(selectors))
-            .with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
-            .build()
-            .map_err(LakeError::from)?;
-        let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(LakeError::from)?;
-        let batches = batches.into_iter().filter(|b| b.num_rows() > 0);
-        let decoded = batches.map(|batch| part::decode(Dataset::Spans, batch));
-        Ok(decoded.collect::<Result<_, _>>()?)
+        Ok(batches)
     }
 }
 

@@ -9,7 +9,7 @@ mod merge;
 mod order;
 mod write;
 
-pub use encode::decode;
+pub use encode::{BlockColumn, block_columns, decode};
 pub use merge::{Merged, merge};
 pub use order::{BLOCK_ROWS, ROW_GROUP_ROWS};
 pub use write::{WrittenPart, write};

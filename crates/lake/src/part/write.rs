@@ -80,6 +80,7 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
             ("span_id" | "parent_span_id", _) => {
                 plain(builder).set_column_compression(path.clone(), Compression::UNCOMPRESSED)
             }
+            ("parent_ordinal", _) => builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None),
             ("trace_id", _) => builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None),
             // Few distinct times, shared by all series of a process: a dictionary and its repeating indexes.
             ("timestamp" | "start_time", _) if dataset == Dataset::MetricSamples => builder,

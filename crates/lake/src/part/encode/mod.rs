@@ -22,6 +22,24 @@ use schema::{Dataset, columns};
 
 use crate::LakeError;
 
+/// A logical column that only whole blocks tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockColumn {
+    /// Its name, as in `schema::columns`.
+    pub name: &'static str,
+    /// The stored columns that it is decoded from.
+    pub stored: &'static [&'static str],
+}
+
+/// The columns of a dataset that a reader gets right only if it reads whole blocks, and [`decode`]s them. All others
+/// may be read row by row.
+pub fn block_columns(dataset: Dataset) -> &'static [BlockColumn] {
+    match dataset {
+        Dataset::Spans => spans::BLOCK_COLUMNS,
+        _ => &[],
+    }
+}
+
 /// Logical rows of one row group, in final order, as the columns that are written.
 ///
 /// # Errors
