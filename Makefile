@@ -41,4 +41,4 @@ setup: ## install what the tests need and this machine lacks
 
 clean: ## remove build output and test tools (not ./data)
 	cargo clean
-	rm -rf .tools tests/e2e/js/node_modules
+	rm -rf .tools tests/e2e/js/node_modules tests/e2e/azurite/node_modules

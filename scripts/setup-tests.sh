@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: PostgreSQL and Redis (Debian), a Python environment with the
-# OpenTelemetry clients, Node 20+ with the JavaScript clients, cargo-nextest and cargo-deny.
+# OpenTelemetry clients, Node 20+ with the JavaScript clients and Azurite, cargo-nextest and cargo-deny.
 # What is there already is used as it is; a second run takes about a second. Nothing is started.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -57,14 +57,17 @@ else
     [ "$(node_major)" -ge 20 ] || die "Node 20 or later is needed"
 fi
 
-lock=tests/e2e/js/package-lock.json
-if ! cmp -s "$lock" tests/e2e/js/node_modules/.installed; then
-    say "installing the JavaScript clients"
-    npm=(npm)
-    if [ -n "$node_first" ]; then npm=(node "$node_first/../lib/node_modules/npm/bin/npm-cli.js"); fi
-    (cd tests/e2e/js && "${npm[@]}" ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-    cp "$lock" tests/e2e/js/node_modules/.installed
-fi
+npm=(npm)
+if [ -n "$node_first" ]; then npm=(node "$node_first/../lib/node_modules/npm/bin/npm-cli.js"); fi
+# npm_install FOLDER: what the folder's lock file says.
+npm_install() {
+    cmp -s "$1/package-lock.json" "$1/node_modules/.installed" && return
+    (cd "$1" && "${npm[@]}" ci --ignore-scripts --no-audit --no-fund --loglevel=error) || return
+    cp "$1/package-lock.json" "$1/node_modules/.installed"
+}
+say "JavaScript clients and the emulator of Azure Blob Storage"
+npm_install tests/e2e/js
+npm_install tests/e2e/azurite || echo "SKIPPED: Azurite could not be installed, so the test of Azure Blob Storage will be skipped"
 
 # The tests' commands come last on the PATH, so that they never hide a tool of the machine.
 printf 'export PATH="%s$PATH:%s"\n' "${node_first:+$node_first:}" "$PWD/$venv/bin" >.tools/env

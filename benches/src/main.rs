@@ -199,7 +199,8 @@ async fn interrupted() {
 async fn serve_s3(root: &Path) -> Result<()> {
     std::fs::create_dir_all(root)?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let endpoint = testkit::s3::S3Endpoint::start(root, listen, &["bench".to_owned()]).await?;
+    let endpoint =
+        testkit::s3::S3Endpoint::start(root, listen, &["bench".to_owned()], testkit::s3::Access::Signed).await?;
     println!("{}", endpoint.url());
     let mut input = tokio::io::stdin();
     let mut byte = [0u8; 1];

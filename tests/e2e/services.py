@@ -1,5 +1,8 @@
-"""PostgreSQL and S3 for the tests, on free loopback ports and in temporary folders; stopped by process id."""
+"""PostgreSQL, S3, Google Cloud Storage and Azure Blob Storage for the tests, on free loopback ports and in temporary folders; stopped by process id."""
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import pwd
@@ -10,6 +13,8 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+
+import requests
 
 from platform_process import binary, free_ports
 
@@ -73,10 +78,12 @@ class Postgres:
 class S3:
     """The S3 endpoint of crates/testkit, with one bucket named `lake`."""
 
+    arguments = ()
+
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="otlp-rust-s3-"))
         self.process = subprocess.Popen(
-            [binary("s3-endpoint", "S3_ENDPOINT_BIN"), "--root", self.folder, "--bucket", "lake"],
+            [binary("s3-endpoint", "S3_ENDPOINT_BIN"), "--root", self.folder, "--bucket", "lake", *self.arguments],
             stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
         )
         line = self.process.stdout.readline()
@@ -99,4 +106,75 @@ class S3:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Gcs(S3):
+    """Google Cloud Storage's XML API as far as S3's is the same: put, ranged get, list and delete of objects.
+
+    The emulators that can be installed from registries speak only its JSON API, which the server does not use.
+    """
+
+    arguments = ("--anonymous",)
+
+    def env(self, prefix):
+        return {"OTLP_RUST__STORE__URL": f"gs://lake/{prefix}", "OTLP_RUST__STORE__GCS__ENDPOINT": self.ready["url"]}
+
+
+class Azure:
+    """Azurite, Microsoft's emulator of Azure Blob Storage, with one container named `lake`."""
+
+    # The account that every Azurite has; the key is published in its documentation.
+    ACCOUNT = "devstoreaccount1"
+    KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    PROGRAM = Path(__file__).parent / "azurite/node_modules/azurite/dist/src/blob/main.js"
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="otlp-rust-azure-"))
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}/{self.ACCOUNT}"
+        with open(self.folder / "log", "wb") as log:
+            self.process = subprocess.Popen(
+                ["node", self.PROGRAM, "--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", self.folder]
+                + ["--skipApiVersionCheck", "--disableTelemetry", "--silent"],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )
+        deadline = time.monotonic() + 60
+        while (answer := self._create_container()) != 201:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                text = (self.folder / "log").read_text(errors="replace")
+                self.stop()
+                raise RuntimeError(f"Azurite did not start ({answer}):\n{text}")
+            time.sleep(0.1)
+
+    def _create_container(self):
+        """The HTTP status of `Create Container`, signed with the shared key; None while nobody answers."""
+        date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+        headers = {"x-ms-date": date, "x-ms-version": "2021-08-06"}
+        signed = "PUT" + "\n" * 12 + "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))
+        signed += f"/{self.ACCOUNT}/{self.ACCOUNT}/lake\nrestype:container"
+        digest = hmac.new(base64.b64decode(self.KEY), signed.encode(), hashlib.sha256).digest()
+        headers |= {"Authorization": f"SharedKey {self.ACCOUNT}:{base64.b64encode(digest).decode()}", "Content-Length": "0"}
+        try:
+            return requests.put(f"{self.url}/lake?restype=container", headers=headers, timeout=5).status_code
+        except requests.RequestException:
+            return None
+
+    def env(self, prefix):
+        return {
+            "OTLP_RUST__STORE__URL": f"az://lake/{prefix}",
+            "OTLP_RUST__STORE__AZURE__ENDPOINT": self.url,
+            "OTLP_RUST__STORE__AZURE__ACCOUNT": self.ACCOUNT,
+            "OTLP_RUST__STORE__AZURE__ACCESS_KEY": self.KEY,
+            "OTLP_RUST__STORE__AZURE__ALLOW_HTTP": "true",
+        }
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -83,7 +83,6 @@ impl Config {
             },
             compaction: RawCompaction {
                 interval: HumanDuration(self.compaction.interval),
-                min_rows: self.compaction.min_rows,
                 target_rows: self.compaction.target_rows,
                 max_slice_age: HumanDuration(self.compaction.max_slice_age),
                 lease_ttl: HumanDuration(self.compaction.lease_ttl),

@@ -206,7 +206,7 @@ pub(crate) struct RawGcs {
     /// The JSON file of a service account; without it the application default credentials are used.
     #[schemars(extend("x-expected" = "the path of a file"))]
     pub service_account_path: Option<PathBuf>,
-    /// The endpoint of an emulator, such as `http://127.0.0.1:4443`.
+    /// The endpoint of an emulator, such as `http://127.0.0.1:4443`. Without a service account no credentials are sent.
     pub endpoint: Option<String>,
 }
 
@@ -220,7 +220,8 @@ pub(crate) struct RawAzure {
     /// A file that holds the access key, instead of `access_key`.
     #[schemars(extend("x-expected" = "the path of a file"))]
     pub access_key_file: Option<PathBuf>,
-    /// The endpoint of another cloud or of an emulator.
+    /// The endpoint of another cloud, or of an emulator with its account, such as
+    /// `http://127.0.0.1:10000/devstoreaccount1`.
     pub endpoint: Option<String>,
     /// Allow an `http://` endpoint, that is, credentials and data without encryption.
     pub allow_http: bool,
@@ -314,10 +315,8 @@ impl Default for RawCommit {
 pub(crate) struct RawCompaction {
     /// How often the process looks for work.
     pub interval: HumanDuration,
-    /// Slices of one tenant, dataset and hour are compacted when they hold this many rows, or are old enough.
-    #[schemars(range(min = 1))]
-    pub min_rows: u64,
-    /// Rows that a part should have: parts are merged until they reach it.
+    /// Slices of one tenant and dataset are compacted when they hold this many rows, or are old enough. Fewer if
+    /// `memory.limit` does not allow for so many.
     #[schemars(range(min = 1))]
     pub target_rows: u64,
     /// Slices older than this are compacted however few they are.
@@ -330,8 +329,6 @@ impl Default for RawCompaction {
     fn default() -> Self {
         Self {
             interval: HumanDuration::from_secs(5),
-            // One full row group.
-            min_rows: 131_072,
             target_rows: 2_000_000,
             max_slice_age: HumanDuration::from_secs(60),
             lease_ttl: HumanDuration::from_secs(60),
@@ -413,7 +410,7 @@ pub(crate) struct RawTenantRetention {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawQuery {
-    /// Memory that one query may use. Unset: a quarter of `memory.limit`.
+    /// Memory that the queries under way may use together. Unset: a quarter of `memory.limit`.
     pub max_memory: Option<ByteSize>,
     /// How long one query may take.
     pub timeout: HumanDuration,

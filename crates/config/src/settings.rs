@@ -184,8 +184,6 @@ pub struct Compaction {
     /// How often work is looked for; above zero.
     pub interval: Duration,
     /// Rows that make slices worth compacting, at least 1.
-    pub min_rows: u64,
-    /// Rows a part should have, at least `min_rows`.
     pub target_rows: u64,
     /// Age that makes slices worth compacting.
     pub max_slice_age: Duration,
@@ -246,7 +244,7 @@ impl Retention {
 /// Section `query`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Bytes of memory of one query.
+    /// Bytes of memory of all queries under way.
     pub max_memory: u64,
     /// How long one query may take; above zero.
     pub timeout: Duration,

@@ -342,23 +342,8 @@ impl Check<'_> {
 
     fn compaction(&mut self, raw: &RawConfig) -> Compaction {
         let compaction = &raw.compaction;
-        let mut min_rows = compaction.min_rows;
-        if min_rows > compaction.target_rows {
-            if self.is_set("compaction.min_rows") {
-                let keys = ["compaction.min_rows", "compaction.target_rows"];
-                self.conflict(
-                    &keys,
-                    format!(
-                        "compaction.min_rows ({min_rows}) is above compaction.target_rows ({}): lower it",
-                        compaction.target_rows
-                    ),
-                );
-            }
-            min_rows = compaction.target_rows;
-        }
         Compaction {
             interval: self.positive("compaction.interval", compaction.interval),
-            min_rows,
             target_rows: compaction.target_rows,
             max_slice_age: compaction.max_slice_age.0,
             lease_ttl: self.within(

@@ -19,6 +19,10 @@ const COMPACTION_BYTES_PER_ROW: u64 = 700;
 /// However much memory there is, no compaction takes more rows than this: it runs on one core until it ends.
 const MAX_COMPACTION_ROWS: u64 = 4_000_000;
 
+/// A service account that stands for none, for emulators.
+const NO_GCS_CREDENTIALS: &str =
+    r#"{"private_key": "", "private_key_id": "", "client_email": "", "disable_oauth": true}"#;
+
 /// Opens the store and the catalog, and brings the catalog up to date.
 ///
 /// # Errors
@@ -82,14 +86,7 @@ fn store_location(config: &Config) -> Result<StoreLocation> {
     let url = match &store.url {
         config::StoreUrl::Local { path } => return Ok(StoreLocation::Local(path.clone())),
         config::StoreUrl::S3 { bucket, prefix } => {
-            set(
-                "aws_endpoint",
-                store
-                    .s3
-                    .endpoint
-                    .as_ref()
-                    .map(|u| u.as_str().trim_end_matches('/').to_owned()),
-            );
+            set("aws_endpoint", store.s3.endpoint.as_ref().map(without_slash));
             set(
                 "aws_region",
                 Some(store.s3.region.clone().unwrap_or_else(|| "us-east-1".to_owned())),
@@ -111,7 +108,14 @@ fn store_location(config: &Config) -> Result<StoreLocation> {
                 "google_service_account",
                 store.gcs.service_account_path.as_ref().map(|p| p.display().to_string()),
             );
-            set("google_base_url", store.gcs.endpoint.as_ref().map(ToString::to_string));
+            if let Some(endpoint) = &store.gcs.endpoint {
+                set("google_base_url", Some(without_slash(endpoint)));
+                set("allow_http", Some((endpoint.scheme() == "http").to_string()));
+                if store.gcs.service_account_path.is_none() {
+                    // Not `google_skip_signature`: object_store 0.13 still asks the instance for credentials to write.
+                    set("google_service_account_key", Some(NO_GCS_CREDENTIALS.to_owned()));
+                }
+            }
             format!("gs://{bucket}/{prefix}")
         }
         config::StoreUrl::Azure { container, prefix } => {
@@ -122,7 +126,7 @@ fn store_location(config: &Config) -> Result<StoreLocation> {
             );
             set(
                 "azure_storage_endpoint",
-                store.azure.endpoint.as_ref().map(ToString::to_string),
+                store.azure.endpoint.as_ref().map(without_slash),
             );
             set("azure_allow_http", Some(store.azure.allow_http.to_string()));
             format!("az://{container}/{prefix}")
@@ -130,6 +134,11 @@ fn store_location(config: &Config) -> Result<StoreLocation> {
     };
     let url = Url::parse(&url).with_context(|| format!("store.url {url} is not an address"))?;
     Ok(StoreLocation::Remote { url, options })
+}
+
+/// The stores append `/bucket` to an endpoint.
+fn without_slash(endpoint: &Url) -> String {
+    endpoint.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Limits and pace of ingest.

@@ -104,6 +104,15 @@ async fn count(State(counts): State<Arc<Counts>>, request: Request, next: Next) 
     response
 }
 
+/// Whose requests are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Those signed with [`ACCESS_KEY_ID`]'s key.
+    Signed,
+    /// All.
+    Anyone,
+}
+
 /// A running endpoint; dropping it stops it.
 #[derive(Debug)]
 pub struct S3Endpoint {
@@ -117,7 +126,7 @@ impl S3Endpoint {
     ///
     /// # Errors
     /// When the folder cannot be used or the port cannot be bound.
-    pub async fn start(root: &Path, listen: SocketAddr, buckets: &[String]) -> anyhow::Result<Self> {
+    pub async fn start(root: &Path, listen: SocketAddr, buckets: &[String], access: Access) -> anyhow::Result<Self> {
         for bucket in buckets {
             // In s3s-fs a bucket is a folder directly below the root.
             let folder = root.join(bucket);
@@ -127,16 +136,27 @@ impl S3Endpoint {
         let files =
             FileSystem::new(root).map_err(|error| anyhow::anyhow!("serve the folder {}: {error:?}", root.display()))?;
         let mut builder = S3ServiceBuilder::new(files);
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        if access == Access::Signed {
+            builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        }
         let service = HandleError::new(builder.build(), |error: s3s::HttpError| async move {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}"))
         });
+
+        // A bearer token, as Google's clients send it, is nothing that S3 knows.
+        let unsigned = move |mut request: Request| async move {
+            if access == Access::Anyone {
+                request.headers_mut().remove(header::AUTHORIZATION);
+            }
+            request
+        };
 
         let counts = Arc::new(Counts::default());
         let shown = Arc::clone(&counts);
         let app = Router::new()
             .route(COUNTS_PATH, get(move || async move { axum::Json(shown.to_json()) }))
             .fallback_service(service)
+            .layer(middleware::map_request(unsigned))
             .layer(middleware::from_fn_with_state(Arc::clone(&counts), count));
 
         let listener = TcpListener::bind(listen)

@@ -6,7 +6,7 @@ use futures::TryStreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
-use testkit::s3::{ACCESS_KEY_ID, S3Endpoint, SECRET_ACCESS_KEY};
+use testkit::s3::{ACCESS_KEY_ID, Access, S3Endpoint, SECRET_ACCESS_KEY};
 
 fn client(endpoint: &S3Endpoint, secret: &str) -> impl ObjectStore {
     AmazonS3Builder::new()
@@ -24,7 +24,7 @@ fn client(endpoint: &S3Endpoint, secret: &str) -> impl ObjectStore {
 async fn put_read_list_delete_are_served_and_counted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let listen = "127.0.0.1:0".parse().expect("an address");
-    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()])
+    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()], Access::Signed)
         .await
         .expect("a free port");
     let store = client(&endpoint, SECRET_ACCESS_KEY);
@@ -61,7 +61,7 @@ async fn put_read_list_delete_are_served_and_counted() {
 async fn a_wrong_key_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let listen = "127.0.0.1:0".parse().expect("an address");
-    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()])
+    let endpoint = S3Endpoint::start(folder.path(), listen, &["lake".to_owned()], Access::Signed)
         .await
         .expect("a free port");
     let error = client(&endpoint, "wrong")

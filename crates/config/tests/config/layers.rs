@@ -236,7 +236,7 @@ fn a_wrong_value_names_key_value_origin_and_what_is_expected() {
             "expected a whole number from 1 to 64, got .nan",
         ),
         (
-            "compaction: {min_rows: 0}",
+            "compaction: {target_rows: 0}",
             "expected a whole number of at least 1, got 0",
         ),
         (

@@ -71,10 +71,6 @@ fn values_that_are_refused() {
             "memory: {limit: 1MiB}",
             "memory.limit: expected a byte size such as 64MiB, 512MB or 1048576, of at least 64MiB, got 1MiB",
         ),
-        (
-            "compaction: {min_rows: 5000000}",
-            "compaction.min_rows (5000000) is above compaction.target_rows (2000000)",
-        ),
         ("compaction: {lease_ttl: 1ms}", "compaction.lease_ttl: expected"),
         ("retention: {tenants: {'a/b': {spans: 1d}}}", "invalid tenant \"a/b\""),
         ("retention: {tenants: {'': {spans: 1d}}}", "invalid tenant \"\""),
@@ -100,13 +96,6 @@ fn defaults_follow_what_was_given() {
         CatalogUrl::Sqlite {
             path: "/d/catalog.db".into()
         }
-    );
-    assert_eq!(
-        load_yaml("compaction: {target_rows: 1000}")
-            .unwrap()
-            .compaction
-            .min_rows,
-        1000
     );
     let small = load_yaml("memory: {limit: 64MiB}").unwrap();
     assert_eq!(small.ingest.max_pending_bytes, 16 << 20);

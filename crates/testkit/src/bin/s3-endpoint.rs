@@ -1,13 +1,14 @@
 //! `s3-endpoint`: an S3 server over a local folder, for tests and benchmarks.
 //!
-//! Prints one line of JSON with its URL and keys when it is ready, and runs until SIGINT or SIGTERM.
+//! Prints one line of JSON with its URL and keys when it is ready, and runs until SIGINT or SIGTERM. With `--anonymous`
+//! it takes requests without an S3 signature and so stands for Google Cloud Storage, whose XML API is S3's otherwise.
 //! `GET /-/counts` answers the requests so far by kind.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use testkit::s3::{ACCESS_KEY_ID, S3Endpoint, SECRET_ACCESS_KEY};
+use testkit::s3::{ACCESS_KEY_ID, Access, S3Endpoint, SECRET_ACCESS_KEY};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
@@ -22,13 +23,21 @@ struct Options {
     /// Bucket to create when it does not exist; may be given several times.
     #[arg(long = "bucket")]
     buckets: Vec<String>,
+    /// Take requests without a signature.
+    #[arg(long)]
+    anonymous: bool,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     std::fs::create_dir_all(&options.root)?;
-    let endpoint = S3Endpoint::start(&options.root, options.listen, &options.buckets).await?;
+    let access = if options.anonymous {
+        Access::Anyone
+    } else {
+        Access::Signed
+    };
+    let endpoint = S3Endpoint::start(&options.root, options.listen, &options.buckets, access).await?;
     println!(
         "{}",
         serde_json::json!({
