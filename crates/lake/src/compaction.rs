@@ -145,7 +145,9 @@ impl Lake {
             batches.push(slice.to_dense()?);
         }
         for part in parts {
-            batches.extend(self.part_batches(part).await?);
+            for batch in self.stored_batches(part).await? {
+                batches.push(part::decode_blocks(dataset, batch)?);
+            }
         }
         let level = parts.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
         let written = tokio::task::spawn_blocking(move || rewrite_rows(dataset, batches)).await??;
@@ -224,23 +226,26 @@ impl Lake {
     /// # Errors
     /// [`LakeError`] if the store fails or the part is damaged.
     pub async fn part_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
-        let batches: Vec<RecordBatch> = if part.bytes <= SMALL_PART_BYTES {
+        let batches = self.stored_batches(part).await?.into_iter();
+        batches.map(|batch| part::decode(part.dataset, batch)).collect()
+    }
+
+    /// All rows of a part, as it holds them.
+    async fn stored_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
+        if part.bytes <= SMALL_PART_BYTES {
             // One request instead of one for the footer and one per row group.
             let file = PartFile::from(part);
             let bytes = self.range(&file.path, 0..file.bytes).await?;
             let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(part::ROW_GROUP_ROWS);
-            reader.build()?.collect::<Result<_, _>>()?
-        } else {
-            let reader = self.part_reader(PartFile::from(part));
-            let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
-            builder
-                .with_batch_size(part::ROW_GROUP_ROWS)
-                .build()?
-                .try_collect()
-                .await?
-        };
-        let decoded = batches.into_iter().map(|batch| part::decode(part.dataset, batch));
-        decoded.collect()
+            return Ok(reader.build()?.collect::<Result<_, _>>()?);
+        }
+        let reader = self.part_reader(PartFile::from(part));
+        let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+        Ok(builder
+            .with_batch_size(part::ROW_GROUP_ROWS)
+            .build()?
+            .try_collect()
+            .await?)
     }
 }
 
@@ -303,7 +308,7 @@ fn due_parts(parts: Vec<Part>, options: &CompactionOptions) -> Option<Vec<Part>>
 
 /// Merges, splits by day, sorts and encodes.
 fn rewrite_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<WrittenPart>, LakeError> {
-    let merged = part::merge(dataset, batches)?;
+    let merged = part::merge(dataset, part::encode_rows(dataset, batches)?)?;
     let mut written = Vec::new();
     for rows in by_day(dataset, &merged) {
         match rows {

@@ -7,6 +7,7 @@
 //! Absent on purpose: `query` writes nothing, knows no HTTP, and no query language but SQL.
 
 mod blocks;
+mod bodies;
 mod coop;
 mod engine;
 mod error;

@@ -57,9 +57,10 @@ impl fmt::Debug for DatasetTable {
     }
 }
 
-/// Fixed columns and the attribute columns that the catalog lists, text as plain UTF-8.
+/// Fixed columns, those that only parts have, and the attribute columns that the catalog lists.
 pub(crate) fn dataset_schema(dataset: Dataset, known: &[Column]) -> Schema {
     let mut fields = columns::fixed(dataset);
+    fields.extend(columns::stored(dataset));
     for column in known.iter().filter(|c| c.dataset == dataset) {
         if let Some(kind) = AttributeType::from_name(&column.data_type) {
             fields.push(Field::new(&column.name, kind.data_type(), true));

@@ -8,21 +8,30 @@
 //! | `metric_samples` | the dataset as stored | none |
 //! | `metric_series`, `resources` | one row per id, the newest | none |
 //!
+//! Columns in which parts store something else (`schema::columns::stored`) are hidden; the column that they stand for is
+//! an expression over them.
+//!
 //! A key whose values never were text has its columns named `attr.<key>:int` and so on; the name without the type
 //! stands for the first of them, so that `"attr.http.response.status_code"` works whatever its type is.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use catalog::Column;
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column as PlanColumn;
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ScalarUDF};
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ScalarUDF, cast};
 use schema::Dataset;
-use schema::columns::{ATTRIBUTE_PREFIX, AttributeType, RESOURCE_PREFIX, SCOPE_PREFIX, fixed};
+use schema::columns::{
+    ATTRIBUTE_PREFIX, AttributeType, BODY_NUMBERS, BODY_TEMPLATE, BODY_WORDS, OBSERVED_DELAY, RESOURCE_PREFIX,
+    SCOPE_PREFIX, body_number, fixed, stored, timestamp,
+};
 
+use crate::bodies::log_body;
 use crate::lookup::{Lookup, function};
 
 /// All tables.
@@ -171,6 +180,27 @@ impl Projection {
     }
 }
 
+/// What a column of a table is in terms of the dataset's columns.
+fn fixed_column(table: &str, name: &str) -> Expr {
+    match (table, name) {
+        // Integers are numbers too: one value column, and the exact integers beside it.
+        ("metrics" | "exemplars", "value") => {
+            let as_double = cast(column("value_int"), DataType::Float64);
+            coalesce(vec![column("value"), as_double])
+        }
+        ("logs", "body") => {
+            let mut columns = vec![column("body"), column(BODY_TEMPLATE), column(BODY_WORDS)];
+            columns.extend((0..BODY_NUMBERS).map(|position| column(&body_number(position))));
+            log_body().call(columns)
+        }
+        ("logs", "observed_time") => {
+            let observed = cast(column("timestamp"), DataType::Int64) + column(OBSERVED_DELAY);
+            coalesce(vec![column("observed_time"), cast(observed, timestamp())])
+        }
+        _ => column(name),
+    }
+}
+
 /// Builds a table over its dataset.
 pub(crate) fn build(
     table: &str,
@@ -200,16 +230,11 @@ pub(crate) fn build(
         exprs: Vec::new(),
         names: HashSet::new(),
     };
+    let stored = stored(dataset);
     let schema = base.schema();
-    for field in schema.fields() {
-        // Integers are numbers too: one value column, and the exact integers beside it.
-        if matches!(table, "metrics" | "exemplars") && field.name() == "value" {
-            let as_double = datafusion::logical_expr::cast(column("value_int"), arrow::datatypes::DataType::Float64);
-            let value = datafusion::functions::core::expr_fn::coalesce(vec![column("value"), as_double]);
-            projection.add("value", value);
-        } else {
-            projection.add(field.name(), column(field.name()));
-        }
+    let names = schema.fields().iter().map(|f| f.name());
+    for name in names.filter(|&name| !stored.iter().any(|f| f.name() == name)) {
+        projection.add(name, fixed_column(table, name));
     }
     for prefix in [ATTRIBUTE_PREFIX, SCOPE_PREFIX] {
         for (short, physical) in short_names(known, dataset, prefix) {

@@ -264,6 +264,43 @@ pub fn fixed(dataset: Dataset) -> Vec<Field> {
     fields
 }
 
+/// Number columns of log bodies: few messages hold more numbers, and each column costs space in every footer.
+pub const BODY_NUMBERS: usize = 16;
+/// Parts of logs: text of the body with placeholders for what varies.
+pub const BODY_TEMPLATE: &str = "body_template";
+/// Parts of logs: words of the body that are not in its template.
+pub const BODY_WORDS: &str = "body_words";
+/// Parts of logs: `observed_time` minus `timestamp`, ns.
+pub const OBSERVED_DELAY: &str = "observed_delay";
+
+const BODY_NUMBER_PREFIX: &str = "body_number_";
+
+/// Parts of logs: the column of the numbers at a position in their bodies, counted from 0.
+pub fn body_number(position: usize) -> String {
+    format!("{BODY_NUMBER_PREFIX}{}", position + 1)
+}
+
+/// Whether a column has the name of a [`body_number`].
+pub fn is_body_number(name: &str) -> bool {
+    name.starts_with(BODY_NUMBER_PREFIX)
+}
+
+/// Columns, all nullable, in which parts store what does not fill one of the [`fixed`] columns. Queries do not see
+/// them: a view makes the fixed column of them.
+pub fn stored(dataset: Dataset) -> Vec<Field> {
+    if dataset != Dataset::Logs {
+        return Vec::new();
+    }
+    let mut fields = vec![
+        Field::new(OBSERVED_DELAY, DataType::Int64, true),
+        // Views into the dictionary of the part: a reader does not copy the text for each row.
+        Field::new(BODY_TEMPLATE, DataType::Utf8View, true),
+        Field::new(BODY_WORDS, DataType::Utf8, true),
+    ];
+    fields.extend((0..BODY_NUMBERS).map(|position| Field::new(body_number(position), DataType::Float64, true)));
+    fields
+}
+
 /// Whether the dataset has attribute columns.
 pub const fn has_attributes(dataset: Dataset) -> bool {
     matches!(

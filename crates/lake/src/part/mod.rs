@@ -1,7 +1,7 @@
 //! Parts: sorted Parquet objects that compaction makes of slices and of smaller parts.
 //!
-//! `merge` brings rows of different schemas together, `order` decides where each row goes, `encode` turns logical columns
-//! into those that are stored (and back), `write` makes the Parquet object, `index` finds the rows of a trace in it.
+//! `encode` turns logical columns into those that are stored (and back), `merge` brings rows of different schemas together,
+//! `order` decides where each row goes, `write` makes the Parquet object, `index` finds the rows of a trace in it.
 
 mod encode;
 pub mod index;
@@ -9,7 +9,8 @@ mod merge;
 mod order;
 mod write;
 
-pub use encode::{BlockColumn, block_columns, decode};
+pub use encode::{BlockColumn, block_columns, body, decode};
+pub(crate) use encode::{decode_blocks, encode_rows};
 pub use merge::{Merged, merge};
 pub use order::{BLOCK_ROWS, ROW_GROUP_ROWS};
 pub use write::{WrittenPart, write};

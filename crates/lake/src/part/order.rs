@@ -187,13 +187,14 @@ fn spans(merged: &Merged) -> Result<Order, LakeError> {
     })
 }
 
-/// How much of a message decides its template; what follows rarely tells templates apart.
-const TEMPLATE_BYTES: usize = 48;
+/// How much of a message decides what it is similar to; what follows rarely tells messages apart.
+const SIMILAR_BYTES: usize = 48;
 
-/// A hash of a message with its variable words left out: words that hold a digit.
-fn template(hasher: &DefaultHashBuilder, message: &[u8]) -> u64 {
+/// A number that messages without a template share if they begin alike: a hash of their first words, without those
+/// that hold a digit.
+fn similar(hasher: &DefaultHashBuilder, message: &[u8]) -> u64 {
     let mut hash = 0u64;
-    let head = &message[..message.len().min(TEMPLATE_BYTES)];
+    let head = &message[..message.len().min(SIMILAR_BYTES)];
     for word in head.split(|b| matches!(b, b' ' | b'=' | b':' | b'/' | b'"' | b',')) {
         if !word.iter().any(u8::is_ascii_digit) {
             hash = hash.rotate_left(5) ^ hasher.hash_one(word);
@@ -208,33 +209,30 @@ fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
     let mut order = (0..rows as u32).collect::<Vec<_>>();
     order.sort_unstable_by_key(|&row| (at[row as usize], row));
     let service = codes(merged.column("service_name"), rows)?;
-    let hasher = DefaultHashBuilder::default();
-    let templates = match merged.column("body") {
-        Some(column) => {
-            let body = cast(column, &DataType::Utf8)?;
-            let body = body.as_string::<i32>();
-            (0..rows)
-                .map(|r| {
-                    if body.is_valid(r) {
-                        template(&hasher, body.value(r).as_bytes())
-                    } else {
-                        0
-                    }
-                })
-                .collect()
+    let stored = codes(merged.column(columns::BODY_TEMPLATE), rows)?;
+    let mut templates = stored.into_iter().map(u64::from).collect::<Vec<_>>();
+    if let Some(column) = merged.column("body") {
+        let hasher = DefaultHashBuilder::default();
+        let body = cast(column, &DataType::Utf8)?;
+        let body = body.as_string::<i32>();
+        for (row, template) in templates.iter_mut().enumerate() {
+            if body.is_valid(row) {
+                *template = similar(&hasher, body.value(row).as_bytes());
+            }
         }
-        None => vec![0u64; rows],
-    };
-    let mut keys: Vec<(u32, u64, i64, u32)> = Vec::with_capacity(LARGE_ROW_GROUP_ROWS);
+    }
+    let resources = ids(merged, "resource_id");
+    let resource = |row: usize| resources.get(row * 16..row * 16 + 8);
+    let mut keys: Vec<(u32, u64, Option<&[u8]>, i64, u32)> = Vec::with_capacity(LARGE_ROW_GROUP_ROWS);
     for group in order.chunks_mut(LARGE_ROW_GROUP_ROWS) {
         keys.clear();
         keys.extend(group.iter().map(|&row| {
             let r = row as usize;
-            (service[r], templates[r], at[r], row)
+            (service[r], templates[r], resource(r), at[r], row)
         }));
         keys.sort_unstable();
         for (slot, key) in group.iter_mut().zip(&keys) {
-            *slot = key.3;
+            *slot = key.4;
         }
     }
     Ok(order)

@@ -77,6 +77,8 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
         };
         builder = match (field.name().as_str(), field.data_type()) {
             // Random bytes: neither dictionary nor compression helps.
+            // Records of one span have its id in common.
+            ("span_id", _) if dataset == Dataset::Logs => plain(builder),
             ("span_id" | "parent_span_id", _) => {
                 plain(builder).set_column_compression(path.clone(), Compression::UNCOMPRESSED)
             }
@@ -85,13 +87,16 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
             // Few distinct times, shared by all series of a process: a dictionary and its repeating indexes.
             ("timestamp" | "start_time", _) if dataset == Dataset::MetricSamples => builder,
             ("timestamp" | "start_time", _) if dataset == Dataset::MetricHistograms => builder,
-            (_, DataType::Timestamp(_, _)) | ("duration" | "value_int", _) => builder
+            (_, DataType::Timestamp(_, _)) | ("duration" | "value_int" | columns::OBSERVED_DELAY, _) => builder
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED),
+            (name, _) if columns::is_body_number(name) => {
+                plain(builder).set_column_encoding(path.clone(), Encoding::BYTE_STREAM_SPLIT)
+            }
             ("value", _) => builder
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path.clone(), Encoding::BYTE_STREAM_SPLIT),
-            ("body" | columns::ATTRIBUTES_REST, _) => plain(builder),
+            ("body" | columns::BODY_WORDS | columns::ATTRIBUTES_REST, _) => plain(builder),
             _ => builder,
         };
         if field.name() == columns::time_column(dataset) {

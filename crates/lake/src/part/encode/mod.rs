@@ -10,7 +10,12 @@
 //!   of the row group, so that a reader can decode one block without its neighbours.
 //! * `decode` gets whole blocks, in order (the last may be short), with some or all of the columns. Columns that it does
 //!   not know, and logical columns, pass through: it may be called on rows that were decoded before.
+//!
+//! Log rows are rewritten before they are ordered, by [`encode_rows`]: their order follows from it. Each row stands for itself,
+//! so rows of slices and of parts merge without being decoded, and queries decode by expressions over a row's columns.
 
+pub mod body;
+mod logs;
 mod spans;
 
 use std::sync::Arc;
@@ -40,6 +45,17 @@ pub fn block_columns(dataset: Dataset) -> &'static [BlockColumn] {
     }
 }
 
+/// Rows that are about to be merged, in any order: what is rewritten row by row.
+///
+/// # Errors
+/// [`LakeError::Arrow`] if a column is not of the type that the dataset says.
+pub(crate) fn encode_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, LakeError> {
+    match dataset {
+        Dataset::Logs => logs::encode(batches),
+        _ => Ok(batches),
+    }
+}
+
 /// Logical rows of one row group, in final order, as the columns that are written.
 ///
 /// # Errors
@@ -62,6 +78,18 @@ pub(super) fn encode(dataset: Dataset, batch: RecordBatch) -> Result<RecordBatch
 /// # Errors
 /// [`LakeError::Arrow`] if the part holds what no writer makes.
 pub fn decode(dataset: Dataset, batch: RecordBatch) -> Result<RecordBatch, LakeError> {
+    let batch = decode_blocks(dataset, batch)?;
+    match dataset {
+        Dataset::Logs => logs::decode(batch),
+        _ => Ok(batch),
+    }
+}
+
+/// As [`decode`], but what [`encode_rows`] did stays: enough for merging.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_blocks(dataset: Dataset, batch: RecordBatch) -> Result<RecordBatch, LakeError> {
     let fixed = columns::fixed(dataset);
     let batch = replace_columns(&batch, |field, column| {
         let logical = fixed.iter().find(|f| f.name() == field.name());
