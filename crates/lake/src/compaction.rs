@@ -80,6 +80,9 @@ const MAX_DAYS: usize = 64;
 /// Parts up to this size are read whole in one request.
 const SMALL_PART_BYTES: i64 = 4 << 20;
 
+/// Chunks of a thousand points and less read at once.
+const CHUNK_BATCH_ROWS: usize = 512;
+
 /// The highest level a part can reach.
 const MAX_LEVEL: i32 = 20;
 
@@ -232,20 +235,17 @@ impl Lake {
 
     /// All rows of a part, as it holds them.
     async fn stored_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
+        let batch_rows = part::Chunks::of(part.dataset).map_or(part::ROW_GROUP_ROWS, |_| CHUNK_BATCH_ROWS);
         if part.bytes <= SMALL_PART_BYTES {
             // One request instead of one for the footer and one per row group.
             let file = PartFile::from(part);
             let bytes = self.range(&file.path, 0..file.bytes).await?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(part::ROW_GROUP_ROWS);
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(batch_rows);
             return Ok(reader.build()?.collect::<Result<_, _>>()?);
         }
         let reader = self.part_reader(PartFile::from(part));
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
-        Ok(builder
-            .with_batch_size(part::ROW_GROUP_ROWS)
-            .build()?
-            .try_collect()
-            .await?)
+        Ok(builder.with_batch_size(batch_rows).build()?.try_collect().await?)
     }
 }
 

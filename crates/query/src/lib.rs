@@ -8,6 +8,7 @@
 
 mod blocks;
 mod bodies;
+mod chunks;
 mod coop;
 mod engine;
 mod error;

@@ -28,12 +28,14 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use futures::{StreamExt, TryStreamExt, stream};
+use lake::part::Chunks;
 use lake::{Lake, PartFile};
 use schema::columns::{self, AttributeType};
 use schema::sparse::SparseArray;
 use schema::{Dataset, UnixNanos};
 
 use crate::blocks::{BlockScan, needs_blocks};
+use crate::chunks::{ChunkRows, STORED_ROWS, stored_filter};
 use crate::reader::{PartReaders, ScanBudget};
 
 /// Where DataFusion believes parts to be; only a name, the reader factory does the reading.
@@ -106,10 +108,11 @@ impl DatasetTable {
         pruning.and_then(|p| p.prune(&statistics).ok()).unwrap_or(all)
     }
 
+    /// Reads parts row by row; `predicate` is over the schema that is stored.
     fn parquet(
         &self,
         parts: &[&Part],
-        projection: Option<&Vec<usize>>,
+        stored: Stored<'_>,
         predicate: Option<Arc<dyn PhysicalExpr>>,
         limit: Option<usize>,
         partitions: usize,
@@ -118,7 +121,7 @@ impl DatasetTable {
             lake: self.lake.clone(),
             budget: Arc::clone(&self.budget),
         };
-        let mut source = ParquetSource::new(Arc::clone(&self.schema))
+        let mut source = ParquetSource::new(Arc::clone(stored.schema))
             .with_parquet_file_reader_factory(Arc::new(readers))
             .with_pushdown_filters(true)
             .with_reorder_filters(true)
@@ -134,11 +137,50 @@ impl DatasetTable {
         }
         let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
             .with_file_groups(files)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(stored.projection.cloned())?
             .with_limit(limit)
+            .with_batch_size(stored.batch_rows)
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }
+
+    /// Reads parts whose stored rows hold several rows each.
+    fn chunked(
+        &self,
+        parts: &[&Part],
+        chunks: Chunks,
+        projected: &SchemaRef,
+        filters: &[Expr],
+        limit: Option<usize>,
+        state: &dyn Session,
+    ) -> Result<Vec<Arc<dyn PartitionStream>>> {
+        let time = columns::time_column(self.dataset);
+        let filters = filters.iter().filter_map(|f| stored_filter(f, &chunks, time));
+        let predicate = match conjunction(filters) {
+            Some(filter) => {
+                let schema = DFSchema::try_from(chunks.schema.as_ref().clone())?;
+                Some(state.create_physical_expr(filter, &schema)?)
+            }
+            None => None,
+        };
+        let stored = Stored {
+            schema: &chunks.schema,
+            projection: Some(&chunks.sources(projected)),
+            batch_rows: Some(STORED_ROWS),
+        };
+        // A limit of rows is more than enough of stored rows.
+        let plan = self.parquet(parts, stored, predicate, limit, state.config().target_partitions())?;
+        Ok(ChunkRows::partitions(plan, chunks, projected))
+    }
+}
+
+/// What is stored in parts and which of it is read.
+struct Stored<'a> {
+    schema: &'a SchemaRef,
+    /// Indices of the columns; all if `None`.
+    projection: Option<&'a Vec<usize>>,
+    /// Rows read at once; as many as the session says if `None`.
+    batch_rows: Option<usize>,
 }
 
 #[async_trait]
@@ -207,10 +249,15 @@ impl TableProvider for DatasetTable {
             plans.push(table.scan(state, None, &[], limit).await?);
         }
         if !parts.is_empty() {
-            let partitions = state.config().target_partitions();
             let filtered = predicate.as_ref().map(collect_columns).unwrap_or_default();
             let names = projected.fields().iter().map(|f| f.name().as_str());
-            if needs_blocks(self.dataset, names.chain(filtered.iter().map(|c| c.name()))) {
+            let blocks = needs_blocks(self.dataset, names.chain(filtered.iter().map(|c| c.name())));
+            let partitions = state.config().target_partitions();
+            plans.push(if let Some(chunks) = Chunks::of(self.dataset) {
+                let streams = self.chunked(&parts, chunks, &projected, filters, limit, state)?;
+                let table = StreamingTable::try_new(Arc::clone(&projected), streams)?;
+                table.scan(state, None, &[], limit).await?
+            } else if blocks {
                 let scan = BlockScan {
                     lake: self.lake.clone(),
                     dataset: self.dataset,
@@ -221,10 +268,15 @@ impl TableProvider for DatasetTable {
                     budget: Arc::clone(&self.budget),
                 };
                 let table = StreamingTable::try_new(Arc::clone(&projected), scan.partitions(partitions))?;
-                plans.push(table.scan(state, None, &[], limit).await?);
+                table.scan(state, None, &[], limit).await?
             } else {
-                plans.push(self.parquet(&parts, projection, predicate, limit, partitions)?);
-            }
+                let stored = Stored {
+                    schema: &self.schema,
+                    projection,
+                    batch_rows: None,
+                };
+                self.parquet(&parts, stored, predicate, limit, partitions)?
+            });
         }
         match plans.len() {
             0 => Ok(Arc::new(EmptyExec::new(projected))),

@@ -9,7 +9,7 @@ mod merge;
 mod order;
 mod write;
 
-pub use encode::{BlockColumn, block_columns, body, decode};
+pub use encode::{BlockColumn, Chunks, block_columns, body, decode};
 pub(crate) use encode::{decode_blocks, encode_rows};
 pub use merge::{Merged, merge};
 pub use order::{BLOCK_ROWS, ROW_GROUP_ROWS};

@@ -2,7 +2,7 @@
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -48,6 +48,17 @@ const ZSTD_LEVEL: i32 = 3;
 /// line up across columns.
 const PAGE_BYTES: usize = 4 << 20;
 
+/// Bytes of a page of chunks' lists: 32 k numbers, all of which a reader of one series decompresses.
+const LIST_PAGE_BYTES: usize = 256 << 10;
+
+/// As much as the times of a row group take: all series of a process have the same, and compression must see them in one
+/// page to find that out.
+const LARGE_PAGE_BYTES: usize = 8 << 20;
+
+fn is_list_of_numbers(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::List(item) if item.data_type().is_numeric())
+}
+
 fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties, LakeError> {
     let zstd = Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?);
     let rows = if dataset == Dataset::Spans {
@@ -84,9 +95,9 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
             }
             ("parent_ordinal", _) => builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None),
             ("trace_id", _) => builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None),
-            // Few distinct times, shared by all series of a process: a dictionary and its repeating indexes.
-            ("timestamp" | "start_time", _) if dataset == Dataset::MetricSamples => builder,
-            ("timestamp" | "start_time", _) if dataset == Dataset::MetricHistograms => builder,
+            // Few distinct times, with which all series of a process begin.
+            ("timestamp" | "last_timestamp" | "start_time", _) if dataset == Dataset::MetricSamples => builder,
+            ("timestamp" | "last_timestamp" | "start_time", _) if dataset == Dataset::MetricHistograms => builder,
             (_, DataType::Timestamp(_, _)) | ("duration" | "value_int" | columns::OBSERVED_DELAY, _) => builder
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED),
@@ -102,6 +113,24 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
         if field.name() == columns::time_column(dataset) {
             builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Page);
         }
+    }
+    for field in physical.fields().iter().filter(|f| is_list_of_numbers(f)) {
+        let path = ColumnPath::from(vec![field.name().clone(), "list".to_owned(), "item".to_owned()]);
+        builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+        builder = match field.name().as_str() {
+            "time_steps" | "start_steps" => builder
+                .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED) // when the dictionary is full
+                .set_column_dictionary_page_size_limit(path.clone(), LARGE_PAGE_BYTES)
+                .set_column_data_page_size_limit(path, LARGE_PAGE_BYTES),
+            "bucket_steps" | "count_steps" => builder
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_data_page_size_limit(path, LIST_PAGE_BYTES),
+            name if name.ends_with("_steps") || name.ends_with("_list") => builder
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path.clone(), Encoding::BYTE_STREAM_SPLIT)
+                .set_column_data_page_size_limit(path, LIST_PAGE_BYTES),
+            _ => builder,
+        };
     }
     for list in ["events", "links"] {
         for leaf in ["time", "name", "attributes"] {
@@ -138,8 +167,9 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
         let (min, max) = times.map_or((0, 0), crate::segment::least_and_greatest);
         (min_ts, max_ts) = (min_ts.min(min), max_ts.max(max));
         writer.write(&encode(dataset, batch)?)?;
+        // A chunk counts as one row: the writer would wait for more.
+        writer.flush()?;
     }
-    writer.flush()?;
     let index_offset = writer.bytes_written();
     let trace_index = index::encode(order.traces);
     writer

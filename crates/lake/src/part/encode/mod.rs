@@ -10,13 +10,17 @@
 //!   of the row group, so that a reader can decode one block without its neighbours.
 //! * `decode` gets whole blocks, in order (the last may be short), with some or all of the columns. Columns that it does
 //!   not know, and logical columns, pass through: it may be called on rows that were decoded before.
+//! * A physical row may hold several logical ones ([`Chunks`]). It then needs no other row to be decoded.
 //!
 //! Log rows are rewritten before they are ordered, by [`encode_rows`]: their order follows from it. Each row stands for itself,
 //! so rows of slices and of parts merge without being decoded, and queries decode by expressions over a row's columns.
 
 pub mod body;
 mod logs;
+mod metrics;
 mod spans;
+
+pub use metrics::Chunks;
 
 use std::sync::Arc;
 
@@ -63,6 +67,7 @@ pub(crate) fn encode_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result
 pub(super) fn encode(dataset: Dataset, batch: RecordBatch) -> Result<RecordBatch, LakeError> {
     let batch = match dataset {
         Dataset::Spans => spans::encode(batch)?,
+        _ if metrics::has_chunks(dataset) => metrics::encode(dataset, &batch)?,
         _ => batch,
     };
     replace_columns(&batch, |field, column| {
@@ -100,6 +105,7 @@ pub(crate) fn decode_blocks(dataset: Dataset, batch: RecordBatch) -> Result<Reco
     })?;
     match dataset {
         Dataset::Spans => spans::decode(batch),
+        _ if metrics::has_chunks(dataset) => metrics::decode(dataset, batch),
         _ => Ok(batch),
     }
 }
