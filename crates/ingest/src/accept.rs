@@ -12,7 +12,7 @@ use otlp::model::Signal;
 use parking_lot::Mutex;
 use schema::TenantId;
 use telemetry::Telemetry;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::IngestError;
@@ -84,11 +84,14 @@ pub(crate) struct Requests {
 
 #[derive(Debug, Clone)]
 enum RequestState {
-    /// Somebody waits for its commit; the result comes here.
-    Pending(watch::Receiver<Option<CommitResult>>),
+    /// Somebody waits for its commit; the answer comes here.
+    Pending(watch::Receiver<Answer>),
     /// Committed by this process at this time (ns), with this answer.
     Committed(i64, Outcome),
 }
+
+/// The answer to a request, once there is one.
+type Answer = Option<Result<Accepted, IngestError>>;
 
 /// Requests remembered in memory at most (about 150 B each); the catalog remembers them all.
 const MAX_REQUESTS: usize = 200_000;
@@ -156,8 +159,7 @@ impl Ingest {
             Some(RequestState::Pending(mut result)) => {
                 let done = result.wait_for(Option::is_some).await.map(|r| r.clone());
                 return match done {
-                    Ok(Some(Ok(()))) => Ok(Accepted::default()),
-                    Ok(Some(Err(error))) => Err(error),
+                    Ok(Some(answer)) => answer,
                     _ => Err(IngestError::Unavailable("the same request failed".to_owned())),
                 };
             }
@@ -165,14 +167,12 @@ impl Ingest {
         }
         let registered = Registered { inner, key };
         let outcome = self
-            .decode_and_commit(tenant, signal, &body, &registered.key, now)
+            .decode_and_commit(tenant, signal, &body, &registered.key, now, permit)
             .await;
-        drop(permit);
-        report.send_replace(Some(outcome.as_ref().map(|_| ()).map_err(Clone::clone)));
-        let outcome = outcome?;
-        let answer = accepted(&outcome);
-        registered.committed(now, outcome);
-        Ok(answer)
+        let answer = outcome.as_ref().map(accepted).map_err(Clone::clone);
+        report.send_replace(Some(answer.clone()));
+        registered.committed(now, outcome?);
+        answer
     }
 
     async fn decode_and_commit(
@@ -182,10 +182,11 @@ impl Ingest {
         body: &Bytes,
         key: &RequestKey,
         now: i64,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Outcome, IngestError> {
         let tenant = self.tenant(tenant).await?;
         // Decode: straight into the columns of the next commit.
-        let (outcome, committed) = self.decode(&tenant, signal, body, key, now)?;
+        let (outcome, committed) = self.decode(&tenant, signal, body, key, now, permit)?;
         // Commit: segment, catalog, then this answer.
         if let Some(committed) = committed {
             committed
@@ -202,6 +203,7 @@ impl Ingest {
         body: &[u8],
         key: &RequestKey,
         now: i64,
+        permit: OwnedSemaphorePermit,
     ) -> Result<(Outcome, Option<oneshot::Receiver<CommitResult>>), IngestError> {
         let inner = &self.inner;
         let free = inner.shards.iter().find_map(|shard| shard.try_lock());
@@ -246,6 +248,7 @@ impl Ingest {
             key: key.clone(),
             rows,
             done,
+            _permit: permit,
         });
         pending.bytes += body.len();
         pending.since.get_or_insert_with(Instant::now);
@@ -316,7 +319,7 @@ impl Requests {
     fn begin(
         &mut self,
         key: &RequestKey,
-        result: watch::Receiver<Option<CommitResult>>,
+        result: watch::Receiver<Answer>,
         now: i64,
         window: Duration,
     ) -> Option<RequestState> {

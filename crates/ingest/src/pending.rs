@@ -7,7 +7,7 @@ use std::time::Instant;
 use catalog::RequestKey;
 use otlp::decode::{KnownIds, RowCounts, TenantBatch};
 use schema::TenantId;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::IngestError;
 use crate::columns::SharedColumns;
@@ -30,6 +30,8 @@ pub(crate) struct Waiter {
     /// Row counts of the batch before and after the request.
     pub rows: (RowCounts, RowCounts),
     pub done: oneshot::Sender<CommitResult>,
+    /// Its share of what may be pending, held until the commit ended even if the sender went away: the rows stay.
+    pub _permit: OwnedSemaphorePermit,
 }
 
 /// Rows of one tenant and the requests that wait for them.

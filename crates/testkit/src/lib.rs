@@ -1,4 +1,4 @@
-//! Real servers for tests and benchmarks, never part of the product.
+//! Real servers and failing stores for tests and benchmarks, never part of the product.
 //!
 //! A fake object store hides what breaks in practice: request signing, conditional puts, range reads, listing. So tests that
 //! need S3 talk HTTP to a real S3 implementation (`s3s-fs`) that keeps its objects in a local folder. [`s3::S3Endpoint`] runs
@@ -8,4 +8,5 @@
 //! Life cycle: started on a loopback port (0 picks a free one), stopped when the value is dropped or the process ends. The
 //! folder is the caller's. On failure a request gets an S3 error; the endpoint itself keeps running.
 
+pub mod faulty;
 pub mod s3;

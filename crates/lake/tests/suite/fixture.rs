@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 use schema::sparse::SparseBatch;
 use schema::{Clock as _, Dataset, ManualClock, SystemClock, TenantId};
 use tempfile::TempDir;
+use testkit::faulty::FaultyStore;
 
 use crate::rows::{Row, rows_of};
-use crate::store::FaultyStore;
 
 /// A day, ns.
 pub const DAY: i64 = 86_400_000_000_000;

@@ -6,4 +6,3 @@ mod compaction;
 mod fixture;
 mod maintenance;
 mod rows;
-mod store;

@@ -1,0 +1,5 @@
+//! Ingest over a real lake: SQLite as catalog, a store in memory that fails on demand.
+
+mod accept;
+mod fixture;
+mod transports;
