@@ -14,8 +14,8 @@ use catalog::Backlog;
 use lake::{CompactionOptions, Lake, Observer};
 use serde_json::{Value, json};
 
-use crate::ApiError;
 use crate::error::json_response;
+use crate::{ApiError, wrong_role};
 
 #[derive(Clone)]
 struct Admin {
@@ -27,8 +27,14 @@ struct Admin {
     version: Arc<str>,
 }
 
-/// `/api/v1/admin/...`.
-pub(crate) fn routes(lake: Lake, compaction: CompactionOptions, observer: Arc<dyn Observer>, version: &str) -> Router {
+/// `/api/v1/admin/...`; a process that does not compact says so when it is asked to.
+pub(crate) fn routes(
+    lake: Lake,
+    compaction: CompactionOptions,
+    observer: Arc<dyn Observer>,
+    version: &str,
+    compacts: bool,
+) -> Router {
     let admin = Admin {
         lake,
         compaction,
@@ -37,7 +43,14 @@ pub(crate) fn routes(lake: Lake, compaction: CompactionOptions, observer: Arc<dy
         version: version.into(),
     };
     Router::new()
-        .route("/api/v1/admin/compact", post(compact))
+        .route(
+            "/api/v1/admin/compact",
+            if compacts {
+                post(compact)
+            } else {
+                post(|| wrong_role("compact"))
+            },
+        )
         .route("/api/v1/admin/status", get(status))
         .with_state(admin)
 }

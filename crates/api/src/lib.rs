@@ -21,6 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
+use axum::routing::any;
 use lake::{CompactionOptions, Lake, Observer};
 use query::QueryEngine;
 use serde_json::json;
@@ -31,9 +32,20 @@ pub use ops::{Readiness, admin_router};
 pub use request::TENANT_HEADER;
 pub use sql::Format;
 
+/// Which parts of the API this process serves. Health and metrics are always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serves {
+    /// SQL and traces.
+    pub query: bool,
+    /// `POST /api/v1/admin/compact`.
+    pub compact: bool,
+}
+
 /// What the API answers from.
 #[derive(Clone)]
 pub struct ApiState {
+    /// What of it.
+    pub serves: Serves,
     /// Runs queries.
     pub query: QueryEngine,
     /// What is stored.
@@ -53,6 +65,7 @@ pub struct ApiState {
 /// The routes of port 8080.
 pub fn router(state: ApiState) -> Router {
     let ApiState {
+        serves,
         query,
         lake,
         compaction,
@@ -61,12 +74,23 @@ pub fn router(state: ApiState) -> Router {
         ready,
         version,
     } = state;
-    ops::routes(telemetry.clone(), ready, &version)
-        .merge(admin::routes(lake, compaction, observer, &version))
-        .merge(sql::routes(query.clone(), telemetry.clone()))
-        .merge(tempo::routes(query, telemetry))
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(wrong_path)
+    let mut router = ops::routes(telemetry.clone(), ready, &version).merge(admin::routes(
+        lake,
+        compaction,
+        observer,
+        &version,
+        serves.compact,
+    ));
+    router = if serves.query {
+        router
+            .merge(sql::routes(query.clone(), telemetry.clone()))
+            .merge(tempo::routes(query, telemetry))
+    } else {
+        router
+            .route("/api/v1/{*path}", any(|| wrong_role("query")))
+            .route("/tempo/{*path}", any(|| wrong_role("query")))
+    };
+    router.method_not_allowed_fallback(wrong_method).fallback(wrong_path)
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
@@ -76,6 +100,12 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     );
     let body = json!({ "error": { "kind": "method_not_allowed", "message": message } });
     error::json_response(StatusCode::METHOD_NOT_ALLOWED, &body)
+}
+
+async fn wrong_role(role: &'static str) -> Response {
+    let message = format!("this process does not have the role {role} (server.role); ask one that has");
+    let body = json!({ "error": { "kind": "wrong_role", "message": message } });
+    error::json_response(StatusCode::NOT_FOUND, &body)
 }
 
 async fn wrong_path(uri: Uri) -> Response {

@@ -34,6 +34,11 @@ struct Server {
     _ready: tokio::sync::watch::Sender<api::Readiness>,
 }
 
+const EVERYTHING: api::Serves = api::Serves {
+    query: true,
+    compact: true,
+};
+
 struct Answer {
     status: u16,
     headers: HeaderMap,
@@ -60,6 +65,10 @@ impl Server {
     }
 
     async fn start_with_timeout(timeout: Duration) -> Self {
+        Self::start_with(timeout, EVERYTHING).await
+    }
+
+    async fn start_with(timeout: Duration, serves: api::Serves) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = CatalogUrl::parse(&format!("sqlite://{}", directory.path().join("catalog.db").display())).unwrap();
         let catalog = Catalog::connect(&url, ConnectOptions::default()).await.unwrap();
@@ -89,6 +98,7 @@ impl Server {
         };
         let (state, ready) = tokio::sync::watch::channel(api::Readiness::Ready);
         let router = api::router(api::ApiState {
+            serves,
             query: QueryEngine::new(lake.clone(), options).unwrap(),
             lake,
             compaction,
@@ -258,6 +268,28 @@ async fn wrong_paths_and_methods_say_what_is_right() {
         server.get("/health").await.json(),
         json!({ "status": "ok", "version": "1.0" })
     );
+}
+
+#[tokio::test]
+async fn a_process_without_a_role_says_where_to_ask() {
+    let nothing = api::Serves {
+        query: false,
+        compact: false,
+    };
+    let server = Server::start_with(Duration::from_secs(30), nothing).await;
+    let trace = format!("/tempo/api/traces/{}", "01".repeat(16));
+    let compacting = Request::post("/api/v1/admin/compact").body(Body::empty()).unwrap();
+    for (answer, role) in [
+        (server.sql("json", "SELECT 1").await, "role query"),
+        (server.get(&trace).await, "role query"),
+        (server.send(compacting).await, "role compact"),
+    ] {
+        assert_eq!((answer.status, answer.kind()), (404, "wrong_role".into()));
+        assert!(answer.text().contains(role), "{}", answer.text());
+    }
+    for path in ["/health", "/livez", "/readyz", "/metrics", "/api/v1/admin/status"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
 }
 
 /// A join makes 10^12 rows of a few batches; the limit must be noticed in between, and `max` must not hide it.

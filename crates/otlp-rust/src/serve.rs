@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::{ApiState, Readiness};
+use api::{ApiState, Readiness, Serves};
 use axum::Router;
 use config::{Config, CorsOrigins, LogFormat};
 use futures::FutureExt;
@@ -180,7 +180,12 @@ impl Server {
     }
 
     async fn api(&self, tasks: &mut JoinSet<()>, ready: watch::Receiver<Readiness>) -> Result<()> {
+        let roles = self.config.server.roles;
         let state = ApiState {
+            serves: Serves {
+                query: roles.query,
+                compact: roles.compact,
+            },
             query: self.query.clone(),
             lake: self.lake.clone(),
             compaction: build::compaction_options(&self.config),
@@ -257,12 +262,16 @@ fn banner(config: &Config) {
         println!("  OTLP/gRPC http://{}", server.otlp_grpc);
         println!("  OTLP/HTTP http://{}", server.otlp_http);
     }
-    println!(
-        "  API       http://{}   (SQL: otlp-rust sql \"SELECT * FROM spans LIMIT 10\" --url http://{})",
-        server.http, server.http
-    );
+    if server.roles.query {
+        println!(
+            "  API       http://{}   (SQL: otlp-rust sql \"SELECT * FROM spans LIMIT 10\" --url http://{})",
+            server.http, server.http
+        );
+    } else {
+        println!("  health    http://{}/health", server.http);
+    }
     println!("  metrics   http://{}/metrics", server.admin);
-    if config.postgres_wire.enabled {
+    if config.postgres_wire.enabled && server.roles.query {
         let listen = config.postgres_wire.listen;
         println!("  psql      psql -h {} -p {} -d otlp", listen.ip(), listen.port());
     }
