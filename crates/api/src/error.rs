@@ -54,7 +54,7 @@ impl ApiError {
                     (StatusCode::UNPROCESSABLE_ENTITY, "limit_exceeded", QueryStatus::Limit)
                 }
                 QueryError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "timeout", QueryStatus::Timeout),
-                QueryError::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy", QueryStatus::Rejected),
+                QueryError::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy", QueryStatus::Rejected),
                 QueryError::Unavailable(_) => UNAVAILABLE,
                 QueryError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "corrupt", QueryStatus::Error),
                 QueryError::Internal(_) => INTERNAL,

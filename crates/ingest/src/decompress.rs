@@ -49,7 +49,8 @@ pub(crate) fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Resul
             read(&mut decoder).map_err(|e| invalid("zstd", e))
         }
         Encoding::Deflate => {
-            let zlib = body.len() >= 2 && body[0] & 0x0f == 8 && u16::from_be_bytes([body[0], body[1]]) % 31 == 0;
+            let zlib =
+                body.len() >= 2 && body[0] & 0x0f == 8 && u16::from_be_bytes([body[0], body[1]]).is_multiple_of(31);
             let out = if zlib {
                 read(&mut flate2::read::ZlibDecoder::new(body))
             } else {

@@ -33,10 +33,13 @@ impl CacheSizes {
     }
 }
 
+/// Bytes of an object, by its path.
+type ObjectRange = (Arc<str>, Range<u64>);
+
 pub(crate) struct Caches {
     pub slices: Cache<i64, Arc<SparseBatch>>,
     pub footers: Cache<Arc<str>, Arc<ParquetMetaData>>,
-    pub ranges: Option<Cache<(Arc<str>, Range<u64>), Bytes>>,
+    pub ranges: Option<Cache<ObjectRange, Bytes>>,
 }
 
 impl Caches {

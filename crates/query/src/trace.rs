@@ -156,10 +156,13 @@ fn select(slice: &SparseBatch, trace_id: &[u8; 16]) -> Result<Option<RecordBatch
     Ok(Some(kept))
 }
 
+/// Spans of one resource by scope and the scope's schema.
+type Scopes = Vec<(Scope, String, Vec<Span>)>;
+
 /// Spans by resource and scope.
 struct Groups {
     resources: Option<Arc<Lookup>>,
-    by_resource: BTreeMap<[u8; 16], Vec<(Scope, String, Vec<Span>)>>,
+    by_resource: BTreeMap<[u8; 16], Scopes>,
 }
 
 /// The columns of a batch, text as plain UTF-8.

@@ -26,6 +26,9 @@ use telemetry::Telemetry;
 const START: i64 = 1_750_000_000_000_000_000;
 const SERIES: u8 = 12;
 
+/// Name, values and whether there may be nulls.
+type Columns<'a> = Vec<(&'a str, ArrayRef, bool)>;
+
 struct World {
     lake: Lake,
     engine: QueryEngine,
@@ -68,7 +71,7 @@ impl World {
         Self { lake, engine, random }
     }
 
-    async fn commit(&self, batches: Vec<(Dataset, Vec<(&str, ArrayRef, bool)>)>) {
+    async fn commit(&self, batches: Vec<(Dataset, Columns<'_>)>) {
         let rows = batches.into_iter().map(|(dataset, columns)| Rows {
             tenant: TenantId::default(),
             dataset,

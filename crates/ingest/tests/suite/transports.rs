@@ -149,7 +149,9 @@ async fn grpc_mistakes_have_their_codes() {
     let mut long = frame(0, &good);
     long.push(0);
     let short = frame(0, &good)[..20].to_vec();
-    let cases: [(&str, Vec<u8>, &[(&str, &str)], &str, &str); 9] = [
+    // What is wrong, the body, the headers, the status and a word of the message.
+    type Case<'a> = (&'a str, Vec<u8>, &'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 9] = [
         (
             "unknown encoding",
             frame(1, &good),

@@ -46,7 +46,7 @@ pub fn encode(mut entries: Vec<TraceEntry>) -> Vec<u8> {
 /// The range of entry numbers to read for a trace among `entries`: the expected place and six standard deviations
 /// (binomial: at most sqrt(n)/2) to each side, so that one read in a billion falls short.
 pub fn guess(trace_id: &[u8], entries: u64) -> Range<u64> {
-    let expected = (u128::from(hash(trace_id)) * u128::from(entries) >> 32) as u64;
+    let expected = ((u128::from(hash(trace_id)) * u128::from(entries)) >> 32) as u64;
     let margin = ((entries as f64).sqrt() * 3.0) as u64 + 16;
     expected.saturating_sub(margin)..(expected + margin).min(entries)
 }

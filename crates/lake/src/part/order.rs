@@ -124,7 +124,7 @@ fn spans(merged: &Merged) -> Result<Order, LakeError> {
     let mut first: Vec<(i64, u32)> = Vec::new(); // (start, a row of the trace)
     let mut trace_of = Vec::with_capacity(rows);
     let id = |row: usize| &trace_ids[row * 16..row * 16 + 16];
-    for row in 0..rows {
+    for (row, &began) in start.iter().enumerate() {
         let hash = hasher.hash_one(id(row));
         let found = numbers
             .find(hash, |&t| id(first[t as usize].1 as usize) == id(row))
@@ -132,11 +132,11 @@ fn spans(merged: &Merged) -> Result<Order, LakeError> {
         let number = found.unwrap_or_else(|| {
             let number = first.len() as u32;
             numbers.insert_unique(hash, number, |&t| hasher.hash_one(id(first[t as usize].1 as usize)));
-            first.push((start[row], row as u32));
+            first.push((began, row as u32));
             number
         });
         let entry = &mut first[number as usize];
-        entry.0 = entry.0.min(start[row]);
+        entry.0 = entry.0.min(began);
         trace_of.push(number);
     }
     let mut by_start = (0..first.len() as u32).collect::<Vec<_>>();

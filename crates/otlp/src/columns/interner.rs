@@ -121,7 +121,8 @@ mod tests {
     fn same_agrees_with_equality_at_every_length() {
         let text: Vec<u8> = (0..60).collect();
         for len in 0..60 {
-            assert!(same(&text[..len], &text[..len].to_vec()));
+            let copy = text[..len].to_vec();
+            assert!(same(&text[..len], &copy));
             assert!(!same(&text[..len], &text[..len + 1]));
             for at in 0..len {
                 let mut other = text[..len].to_vec();

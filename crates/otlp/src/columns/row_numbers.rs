@@ -75,7 +75,7 @@ impl RowNumbers {
         let mut bits = vec![0u8; total.div_ceil(8)];
         let dense = self.dense as usize;
         bits[..dense / 8].fill(0xff);
-        if dense % 8 > 0 {
+        if !dense.is_multiple_of(8) {
             bits[dense / 8] = (1 << (dense % 8)) - 1;
         }
         for &row in &self.sparse {

@@ -135,11 +135,11 @@ impl SeriesRows {
         admission: &dyn ColumnAdmission,
     ) -> Result<SeriesId, Fault> {
         let key = metric.hash ^ raw;
-        if let Some((id, generation)) = self.seen.get_mut(&key) {
-            if *generation == self.generation || context.known.contains(id, context.now) {
-                *generation = self.generation;
-                return Ok(*id);
-            }
+        if let Some((id, generation)) = self.seen.get_mut(&key)
+            && (*generation == self.generation || context.known.contains(id, context.now))
+        {
+            *generation = self.generation;
+            return Ok(*id);
         }
         let id = self.identify(metric, attributes, context, admission)?;
         if self.seen.len() >= MAX_REMEMBERED {

@@ -12,10 +12,9 @@ use crate::oracle::{Random, logs_request, metrics_request, traces_request};
 
 const SEEDS: u64 = 150;
 
-fn transcoded(
-    transcode: fn(&[u8], &mut Vec<u8>, JsonLimits) -> Result<(), crate::json::JsonError>,
-    json: &[u8],
-) -> Vec<u8> {
+type Transcode = fn(&[u8], &mut Vec<u8>, JsonLimits) -> Result<(), crate::json::JsonError>;
+
+fn transcoded(transcode: Transcode, json: &[u8]) -> Vec<u8> {
     serde_json::from_slice::<serde_json::Value>(json).unwrap();
     let mut out = Vec::new();
     transcode(json, &mut out, JsonLimits::default()).unwrap();

@@ -73,10 +73,8 @@ fn chunks(batch: &RecordBatch) -> Vec<Range<usize>> {
     // Whether a point begins a chunk.
     let mut begins = vec![false; rows];
     let mut split = |differs: &dyn Fn(usize, usize) -> bool| {
-        for row in 1..rows {
-            if differs(row - 1, row) {
-                begins[row] = true;
-            }
+        for (row, begins) in begins.iter_mut().enumerate().skip(1) {
+            *begins |= differs(row - 1, row);
         }
     };
     if let Some(ids) = batch
@@ -122,11 +120,14 @@ fn chunks(batch: &RecordBatch) -> Vec<Range<usize>> {
     }
     let mut chunks = Vec::with_capacity(rows / 64 + 1);
     let mut from = 0;
-    for row in 1..=rows {
-        if row == rows || begins[row] || row - from == MAX_POINTS {
+    for (row, begins) in begins.into_iter().enumerate().skip(1) {
+        if begins || row - from == MAX_POINTS {
             chunks.push(from..row);
             from = row;
         }
+    }
+    if from < rows {
+        chunks.push(from..rows);
     }
     chunks
 }
