@@ -3,8 +3,10 @@
 //! `encode` turns logical columns into those that are stored (and back), `merge` brings rows of different schemas together,
 //! `order` decides where each row goes, `write` makes the Parquet object, `index` finds the rows of a trace in it.
 
+mod distinct;
 mod encode;
 pub mod index;
+mod levels;
 mod merge;
 mod order;
 mod write;

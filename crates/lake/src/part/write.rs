@@ -5,15 +5,18 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use schema::{Dataset, UnixNanos, columns};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::FORMAT_VERSION;
+use super::distinct::{self, Distinct};
 use super::encode::encode;
 use super::index;
 use super::merge::Merged;
@@ -59,22 +62,27 @@ fn is_list_of_numbers(field: &Field) -> bool {
     matches!(field.data_type(), DataType::List(item) if item.data_type().is_numeric())
 }
 
+fn zstd() -> Result<Compression, LakeError> {
+    Ok(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+}
+
+const fn page_rows(dataset: Dataset) -> usize {
+    match dataset {
+        Dataset::Spans => BLOCK_ROWS,
+        _ => 4 * BLOCK_ROWS,
+    }
+}
+
 fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties, LakeError> {
-    let zstd = Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?);
-    let rows = if dataset == Dataset::Spans {
-        BLOCK_ROWS
-    } else {
-        4 * BLOCK_ROWS
-    };
     let mut builder = WriterProperties::builder()
         .set_created_by(format!("otlp-rust {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![KeyValue::new(
             "otlp_rust.format".to_owned(),
             format!("{} {FORMAT_VERSION}", dataset.name()),
         )]))
-        .set_compression(zstd)
+        .set_compression(zstd()?)
         .set_max_row_group_row_count(Some(row_group_rows(dataset)))
-        .set_data_page_row_count_limit(rows)
+        .set_data_page_row_count_limit(page_rows(dataset))
         .set_data_page_size_limit(PAGE_BYTES)
         .set_write_batch_size(1024)
         .set_dictionary_page_size_limit(1 << 20)
@@ -141,6 +149,35 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
     Ok(builder.build())
 }
 
+/// Writes a row group: columns of texts and ids by [`Distinct`], the others by Parquet's writer.
+fn write_group(
+    file: &mut SerializedFileWriter<Vec<u8>>,
+    writers: Vec<ArrowColumnWriter>,
+    batch: &RecordBatch,
+    distinct: &mut Distinct,
+) -> Result<(), LakeError> {
+    let (properties, leaves) = (file.properties().clone(), file.schema_descr().columns().to_vec());
+    let mut group = file.next_row_group()?;
+    let mut leaves = leaves.iter().zip(writers).peekable();
+    let schema = batch.schema();
+    for (field, array) in schema.fields().iter().zip(batch.columns()) {
+        if let Some((leaf, _)) = leaves.next_if(|(leaf, _)| distinct::suits(field.data_type(), leaf, &properties)) {
+            let statistics = properties.statistics_enabled(leaf.path());
+            let (bytes, close) = distinct.chunk(leaf, array, statistics)?;
+            group.append_column(&bytes, close)?;
+            continue;
+        }
+        for part in compute_leaves(field, array)? {
+            let missing = || ParquetError::General(format!("no place for column {}", field.name()));
+            let (_, mut writer) = leaves.next().ok_or_else(missing)?;
+            writer.write(&part)?;
+            writer.close()?.append_to_row_group(&mut group)?;
+        }
+    }
+    group.close()?;
+    Ok(())
+}
+
 /// Sorts and writes rows. CPU-bound: call it where blocking is allowed.
 ///
 /// # Errors
@@ -153,28 +190,32 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
         .with_properties(properties)
         .with_skip_arrow_metadata(true);
     let buffer = Vec::with_capacity(merged.rows * 48);
-    let mut writer = ArrowWriter::try_new_with_options(buffer, physical, options)?;
+    let writer = ArrowWriter::try_new_with_options(buffer, physical.clone(), options)?;
+    let (mut writer, factory) = writer.into_serialized_writer()?;
+    let mut distinct = Distinct::new(zstd()?, page_rows(dataset))?;
     let (mut min_ts, mut max_ts) = (i64::MAX, i64::MIN);
-    for rows in order.rows.chunks(row_group_rows(dataset)) {
+    for (number, rows) in order.rows.chunks(row_group_rows(dataset)).enumerate() {
         let indices = UInt32Array::from(rows.to_vec());
-        let columns = merged
+        let taken = merged
             .columns
             .iter()
             .map(|c| take(c, &indices, None))
             .collect::<Result<Vec<ArrayRef>, _>>()?;
-        let batch = RecordBatch::try_new(merged.schema.clone(), columns)?;
+        let batch = RecordBatch::try_new(merged.schema.clone(), taken)?;
         let times = batch.column_by_name(columns::time_column(dataset));
         let (min, max) = times.map_or((0, 0), crate::segment::least_and_greatest);
         (min_ts, max_ts) = (min_ts.min(min), max_ts.max(max));
-        writer.write(&encode(dataset, batch)?)?;
-        // A chunk counts as one row: the writer would wait for more.
-        writer.flush()?;
+        let batch = encode(dataset, batch)?;
+        write_group(
+            &mut writer,
+            factory.create_column_writers(number)?,
+            &batch,
+            &mut distinct,
+        )?;
     }
     let index_offset = writer.bytes_written();
     let trace_index = index::encode(order.traces);
-    writer
-        .write_all(&trace_index)
-        .map_err(|e| parquet::errors::ParquetError::External(Box::new(e)))?;
+    writer.write_all(&trace_index).map_err(ParquetError::from)?;
     let footer_from = index_offset + trace_index.len();
     let bytes = Bytes::from(writer.into_inner()?);
     Ok(WrittenPart {
