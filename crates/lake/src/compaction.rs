@@ -19,7 +19,7 @@ use schema::{Dataset, TenantId, UnixNanos, columns};
 
 use crate::part::{self, Merged, WrittenPart};
 use crate::read::PartFile;
-use crate::{DAY, Lake, LakeError, day_name, unique_name};
+use crate::{DAY, Lake, background, LakeError, day_name, unique_name};
 
 /// When and how much to compact.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +153,7 @@ impl Lake {
             }
         }
         let level = parts.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
-        let written = tokio::task::spawn_blocking(move || rewrite_rows(dataset, batches)).await??;
+        let written = background::run(move || rewrite_rows(dataset, batches)).await??;
         let mut report = CompactionReport {
             runs: 1,
             ..Default::default()

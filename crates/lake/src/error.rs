@@ -29,6 +29,9 @@ pub enum LakeError {
     /// A background task died.
     #[error("task: {0}")]
     Task(#[from] tokio::task::JoinError),
+    /// A thread for work in the background could not be started or died.
+    #[error("background work: {0}")]
+    Background(String),
 }
 
 impl LakeError {
@@ -37,7 +40,7 @@ impl LakeError {
         match self {
             Self::Store(error) => !matches!(error, object_store::Error::NotSupported { .. }),
             Self::Catalog(error) => error.is_retryable(),
-            Self::Task(_) => true,
+            Self::Task(_) | Self::Background(_) => true,
             Self::Damaged { .. } | Self::Arrow(_) | Self::Parquet(_) | Self::Compression(_) => false,
         }
     }

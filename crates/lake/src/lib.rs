@@ -6,6 +6,7 @@
 //! Absent on purpose: `lake` knows no wire format, no query language and no tenant's rights. Only `catalog` writes the
 //! catalog; only this crate writes the store.
 
+mod background;
 mod blocks;
 mod cache;
 mod commit;

@@ -35,6 +35,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const HTTP2_STREAM_WINDOW: u32 = 2 << 20;
 /// As above, for all streams of a connection.
 const HTTP2_CONNECTION_WINDOW: u32 = 8 << 20;
+/// Senders that may use frames of this size deliver a batch in one piece, which is then decoded where it lies.
+const HTTP2_FRAME: u32 = 1 << 20;
 /// While draining, connections get this long to notice before the process ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -233,6 +235,7 @@ impl Server {
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
                 .initial_stream_window_size(HTTP2_STREAM_WINDOW)
                 .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+                .max_frame_size(HTTP2_FRAME)
                 .tcp_nodelay(true)
                 .add_routes(routes)
                 .serve_with_incoming_shutdown(TcpListenerStream::new(grpc), until(stopped).map(drop))

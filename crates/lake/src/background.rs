@@ -1,0 +1,41 @@
+//! CPU-bound work that may wait: it runs on threads of lower priority.
+//!
+//! Compaction takes seconds of a core at a time. On a machine whose cores are all wanted, an acknowledgement would wait
+//! behind it for a time slice; with a lower priority compaction gets what ingest and queries leave, and a quarter of a
+//! core when they leave nothing, so that it never stands still.
+
+use crate::LakeError;
+
+/// A thread of this niceness gets about a third of the time of one of niceness 0 that competes with it (weights 335
+/// and 1024, Linux kernel, `sched_prio_to_weight`).
+const NICENESS: i32 = 5;
+
+/// Runs `work` on a thread of its own.
+///
+/// # Errors
+/// [`LakeError::Background`] if the thread cannot be started or panics.
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LakeError> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    let run = move || {
+        lower_priority();
+        // Nobody waits any more: the result is dropped, as that of an abandoned compaction may be.
+        let _ = done.send(work());
+    };
+    std::thread::Builder::new()
+        .name("background".to_owned())
+        .spawn(run)
+        .map_err(|error| LakeError::Background(error.to_string()))?;
+    result
+        .await
+        .map_err(|_| LakeError::Background("the thread panicked".to_owned()))
+}
+
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    // SAFETY: the call takes numbers only. On Linux 0 means the calling thread, not the process (setpriority(2), "C
+    // library/kernel differences"). If it fails, the work has the usual priority.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
