@@ -4,10 +4,10 @@
 //! abandoned at any point: the objects written so far are orphans that garbage collection removes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use catalog::{Lease, NewPart, Part, Replacement, Slice};
 use futures::TryStreamExt;
@@ -15,11 +15,12 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use schema::sparse::{Picker, SparseBatch};
 use schema::{Dataset, TenantId, UnixNanos, columns};
 
 use crate::part::{self, Merged, WrittenPart};
 use crate::read::PartFile;
-use crate::{DAY, Lake, background, LakeError, day_name, unique_name};
+use crate::{DAY, Lake, LakeError, background, day_name, unique_name};
 
 /// When and how much to compact.
 #[derive(Debug, Clone, Copy)]
@@ -143,13 +144,11 @@ impl Lake {
         lease: &Lease,
     ) -> Result<CompactionReport, LakeError> {
         let started = Instant::now();
-        let mut batches = Vec::with_capacity(slices.len());
-        for slice in self.slices(slices).await? {
-            batches.push(slice.to_dense()?);
-        }
+        let mut batches = self.slices(slices).await?;
         for part in parts {
             for batch in self.stored_batches(part).await? {
-                batches.push(part::decode_blocks(dataset, batch)?);
+                let batch = part::decode_blocks(dataset, batch)?;
+                batches.push(Arc::new(SparseBatch::from_dense(&batch)?));
             }
         }
         let level = parts.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
@@ -307,8 +306,11 @@ fn due_parts(parts: Vec<Part>, options: &CompactionOptions) -> Option<Vec<Part>>
 }
 
 /// Merges, splits by day, sorts and encodes.
-fn rewrite_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<WrittenPart>, LakeError> {
-    let merged = part::merge(dataset, part::encode_rows(dataset, batches)?)?;
+fn rewrite_rows(dataset: Dataset, batches: Vec<Arc<SparseBatch>>) -> Result<Vec<WrittenPart>, LakeError> {
+    let batches = part::encode_rows(dataset, batches)?;
+    let merged = part::merge(dataset, &batches)?;
+    // What is merged is not needed any more; the memory is for what is written.
+    drop(batches);
     let mut written = Vec::new();
     for rows in by_day(dataset, &merged) {
         match rows {
@@ -317,16 +319,11 @@ fn rewrite_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<Writt
                 return Ok(written);
             }
             Some(rows) => {
-                let indices = UInt32Array::from(rows);
-                let columns = merged
-                    .columns
-                    .iter()
-                    .map(|c| take(c, &indices, None))
-                    .collect::<Result<_, _>>()?;
+                let columns = merged.columns.iter().map(|c| Picker::new(c).pick(&rows));
                 let day = Merged {
                     schema: merged.schema.clone(),
-                    columns,
-                    rows: indices.len(),
+                    columns: columns.collect::<Result<_, _>>()?,
+                    rows: rows.len(),
                 };
                 written.push(part::write(dataset, day)?);
             }
@@ -338,7 +335,7 @@ fn rewrite_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<Writt
 /// Row numbers by UTC day; a single `None` if all rows are of one day.
 fn by_day(dataset: Dataset, merged: &Merged) -> Vec<Option<Vec<u32>>> {
     let times = merged.column(columns::time_column(dataset));
-    let Some(times) = times.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>()) else {
+    let Some(times) = times.and_then(|c| c.values().as_primitive_opt::<TimestampNanosecondType>()) else {
         return vec![None];
     };
     let mut days: BTreeMap<i64, Vec<u32>> = BTreeMap::new();

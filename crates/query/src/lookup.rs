@@ -15,6 +15,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use lake::{Lake, LakeError};
 use schema::Dataset;
+use schema::sparse::SparseBatch;
 
 use std::collections::HashMap;
 
@@ -77,17 +78,17 @@ impl Lookup {
         let (slices, parts) = inputs(snapshot, dataset);
         let mut batches = Vec::new();
         for part in &parts {
-            batches.extend(lake.part_batches(part).await?);
+            for batch in lake.part_batches(part).await? {
+                batches.push(Arc::new(SparseBatch::from_dense(&batch)?));
+            }
         }
-        for slice in lake.slices(&slices).await? {
-            batches.push(slice.to_dense()?);
-        }
-        let merged = lake::part::merge(dataset, batches)?;
+        batches.extend(lake.slices(&slices).await?);
+        let merged = lake::part::merge(dataset, &batches)?;
         let mut columns = Vec::with_capacity(merged.columns.len());
         for column in &merged.columns {
             columns.push(match column.data_type() {
-                DataType::Dictionary(_, _) => cast(column, &DataType::Utf8)?,
-                _ => Arc::clone(column),
+                DataType::Dictionary(_, _) => cast(&column.dense(), &DataType::Utf8)?,
+                _ => column.dense(),
             });
         }
         let fields = merged.schema.fields().iter().zip(&columns);
@@ -96,7 +97,7 @@ impl Lookup {
         let mut rows = HashMap::new();
         if let Some(ids) = merged
             .column(id_column(dataset))
-            .and_then(|c| c.as_fixed_size_binary_opt())
+            .and_then(|c| c.values().as_fixed_size_binary_opt())
         {
             for row in 0..ids.len() {
                 if let Ok(id) = ids.value(row).try_into() {

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::compute::{filter, filter_record_batch, take};
+use arrow::array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::compute::{concat, filter, filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 
@@ -76,6 +76,30 @@ impl SparseArray {
         self.values.data_type()
     }
 
+    /// Columns one behind the other: for each, how many rows there are and their values, `None` if no row has one. All
+    /// values have the same type.
+    ///
+    /// # Errors
+    /// [`ArrowError`] if the types differ, or if nothing has values.
+    pub fn concat(parts: &[(usize, Option<Self>)]) -> Result<Self, ArrowError> {
+        let rows = parts.iter().map(|(rows, _)| rows).sum();
+        let mut validity = BooleanBufferBuilder::new(rows);
+        let mut values: Vec<&dyn Array> = Vec::with_capacity(parts.len());
+        for (rows, array) in parts {
+            match array {
+                Some(array) => {
+                    match &array.validity {
+                        Some(nulls) => validity.append_buffer(nulls.inner()),
+                        None => validity.append_n(*rows, true),
+                    }
+                    values.push(array.values.as_ref());
+                }
+                None => validity.append_n(*rows, false),
+            }
+        }
+        Self::try_new(Some(NullBuffer::new(validity.finish())), concat(&values)?)
+    }
+
     /// One value or null per row.
     pub fn dense(&self) -> ArrayRef {
         let Some(validity) = &self.validity else {
@@ -89,6 +113,57 @@ impl SparseArray {
         // Every index is below the number of values, which `try_new` checked, and `take` knows every type.
         take(&self.values, &indices, None)
             .unwrap_or_else(|_| arrow::array::new_null_array(self.data_type(), validity.len()))
+    }
+}
+
+/// Picks rows of one column again and again: counts once how many values come before each row.
+#[derive(Debug)]
+pub struct Picker<'a> {
+    array: &'a SparseArray,
+    /// The validity, 64 rows a word, with the number of values before each word; empty if every row has a value.
+    words: Vec<(u64, u32)>,
+}
+
+impl<'a> Picker<'a> {
+    /// For rows of `array`.
+    pub fn new(array: &'a SparseArray) -> Self {
+        let mut before = 0;
+        let count = |word: u64| {
+            let entry = (word, before);
+            before += word.count_ones();
+            entry
+        };
+        let words = match &array.validity {
+            Some(validity) => validity.inner().bit_chunks().iter_padded().map(count).collect(),
+            None => Vec::new(),
+        };
+        Self { array, words }
+    }
+
+    /// The column of these rows, in this order.
+    ///
+    /// # Errors
+    /// [`ArrowError`] if Arrow cannot pick values of the type.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn pick(&self, rows: &[u32]) -> Result<SparseArray, ArrowError> {
+        if self.array.validity.is_none() {
+            let indices = UInt32Array::from(rows.to_vec());
+            return SparseArray::try_new(None, take(&self.array.values, &indices, None)?);
+        }
+        let mut indices = Vec::new();
+        let validity = BooleanBuffer::collect_bool(rows.len(), |i| {
+            let (word, before) = self.words[rows[i] as usize / 64];
+            let bit = 1u64 << (rows[i] % 64);
+            let valid = word & bit != 0;
+            if valid {
+                indices.push(before + (word & (bit - 1)).count_ones());
+            }
+            valid
+        });
+        let values = take(&self.array.values, &UInt32Array::from(indices), None)?;
+        SparseArray::try_new(Some(NullBuffer::new(validity)), values)
     }
 }
 
@@ -208,6 +283,36 @@ mod tests {
         assert_eq!(all.as_primitive::<Int64Type>().values(), &[1, 2]);
         let some = kept.column("some").unwrap().dense();
         assert_eq!(some.as_string::<i32>().iter().collect::<Vec<_>>(), [None, Some("b")]);
+    }
+
+    #[test]
+    fn picks_rows_and_joins_columns() {
+        let values = |from: i64| {
+            (from..from + 150)
+                .map(|n| (n % 3 > 0).then_some(n))
+                .collect::<Int64Array>()
+        };
+        let column = |from| SparseArray::from_dense(&(Arc::new(values(from)) as ArrayRef)).unwrap();
+        let all: ArrayRef = Arc::new(Int64Array::from(vec![7; 20]));
+        let parts = [
+            (150, Some(column(0))),
+            (10, None),
+            (20, Some(SparseArray::from_dense(&all).unwrap())),
+            (150, Some(column(1000))),
+        ];
+        let joined = SparseArray::concat(&parts).unwrap();
+        let expected: Vec<Option<i64>> = values(0)
+            .iter()
+            .chain([None; 10])
+            .chain([Some(7); 20])
+            .chain(values(1000).iter())
+            .collect();
+        let dense = joined.dense();
+        assert_eq!(dense.as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), expected);
+        let rows = (0..330).rev().chain([5, 5, 64]).collect::<Vec<u32>>();
+        let picked = Picker::new(&joined).pick(&rows).unwrap().dense();
+        let picked = picked.as_primitive::<Int64Type>().iter();
+        assert!(picked.eq(rows.iter().map(|&row| expected[row as usize])));
     }
 
     #[test]

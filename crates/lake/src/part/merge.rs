@@ -1,11 +1,11 @@
 //! Rows of different schemas brought under one.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::{cast, concat};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use schema::sparse::{SparseArray, SparseBatch};
 use schema::{Dataset, columns};
 
 use crate::LakeError;
@@ -15,15 +15,15 @@ use crate::LakeError;
 pub struct Merged {
     /// Fixed columns in the dataset's order, then attribute columns by name.
     pub schema: SchemaRef,
-    /// One array per field.
-    pub columns: Vec<ArrayRef>,
+    /// One column per field.
+    pub columns: Vec<SparseArray>,
     /// Number of rows.
     pub rows: usize,
 }
 
 impl Merged {
     /// The column of a name.
-    pub fn column(&self, name: &str) -> Option<&ArrayRef> {
+    pub fn column(&self, name: &str) -> Option<&SparseArray> {
         self.schema.index_of(name).ok().map(|index| &self.columns[index])
     }
 }
@@ -33,57 +33,43 @@ impl Merged {
 ///
 /// # Errors
 /// [`LakeError::Arrow`] if a column has types that do not go together.
-pub fn merge(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Merged, LakeError> {
-    let rows = batches.iter().map(RecordBatch::num_rows).sum();
-    let mut extra = BTreeMap::new();
+pub fn merge(dataset: Dataset, batches: &[Arc<SparseBatch>]) -> Result<Merged, LakeError> {
+    let rows = batches.iter().map(|b| b.num_rows()).sum();
     let fixed = columns::fixed(dataset);
-    for batch in &batches {
-        for field in batch.schema().fields() {
-            if !fixed.iter().any(|f| f.name() == field.name()) {
-                extra.insert(field.name().clone(), ());
-            }
-        }
-    }
-    let names = fixed
-        .iter()
-        .map(|f| f.name().clone())
-        .chain(extra.into_keys())
-        .collect::<Vec<_>>();
-    let mut fields = Vec::with_capacity(names.len());
-    let mut arrays = Vec::with_capacity(names.len());
+    let is_fixed = |name: &str| fixed.iter().any(|f| f.name() == name);
+    let all = batches.iter().flat_map(|b| b.columns()).map(|(name, _)| name.as_str());
+    let extra = all.filter(|name| !is_fixed(name)).collect::<BTreeSet<_>>();
+    let names = fixed.iter().map(|f| f.name().as_str()).chain(extra);
+    let mut fields = Vec::new();
+    let mut merged = Vec::new();
     for name in names {
-        let present = batches
+        let parts = batches
             .iter()
-            .filter_map(|b| b.column_by_name(&name))
+            .map(|b| (b.num_rows(), b.column(name)))
             .collect::<Vec<_>>();
-        let required = fixed.iter().any(|f| *f.name() == name && !f.is_nullable());
-        let Some(first) = present.first() else {
+        let required = fixed.iter().any(|f| f.name() == name && !f.is_nullable());
+        let types = || parts.iter().filter_map(|(_, c)| Some(c.as_ref()?.data_type()));
+        let Some(first) = types().next() else {
             // Nobody has it: readers know it as null.
             continue;
         };
-        let dictionary = present
-            .iter()
-            .all(|a| matches!(a.data_type(), DataType::Dictionary(_, _)));
-        let data_type = match first.data_type() {
-            DataType::Dictionary(_, value) if !dictionary => value.as_ref().clone(),
-            other => other.clone(),
+        let data_type = match first {
+            DataType::Dictionary(_, value) if !types().all(|t| t == first) => value.as_ref(),
+            other => other,
         };
-        let mut parts = Vec::with_capacity(batches.len());
-        for batch in &batches {
-            parts.push(match batch.column_by_name(&name) {
-                Some(array) if *array.data_type() == data_type => Arc::clone(array),
-                Some(array) => cast(array, &data_type)?,
-                None => new_null_array(&data_type, batch.num_rows()),
+        let parts = parts.iter().map(|(rows, column)| {
+            let column = column.map(|column| match column.data_type() == data_type {
+                true => Ok(column.clone()),
+                false => SparseArray::try_new(column.validity().cloned(), cast(column.values(), data_type)?),
             });
-        }
-        let parts = parts.iter().map(AsRef::as_ref).collect::<Vec<_>>();
-        let array = concat(&parts)?;
-        fields.push(Field::new(&name, array.data_type().clone(), !required));
-        arrays.push(array);
+            Ok((*rows, column.transpose()?))
+        });
+        merged.push(SparseArray::concat(&parts.collect::<Result<Vec<_>, LakeError>>()?)?);
+        fields.push(Field::new(name, data_type.clone(), !required));
     }
     Ok(Merged {
         schema: Arc::new(Schema::new(fields)),
-        columns: arrays,
+        columns: merged,
         rows,
     })
 }

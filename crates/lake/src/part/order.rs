@@ -7,10 +7,11 @@
 
 use std::hash::BuildHasher;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, TimestampNanosecondType};
 use hashbrown::{DefaultHashBuilder, HashMap};
+use schema::sparse::SparseArray;
 use schema::{Dataset, columns};
 
 use super::index::TraceEntry;
@@ -70,20 +71,22 @@ pub(super) fn order(dataset: Dataset, merged: &Merged) -> Result<Order, LakeErro
 fn times<'a>(merged: &'a Merged, name: &str) -> &'a [i64] {
     let column = merged
         .column(name)
-        .and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+        .and_then(|c| c.values().as_primitive_opt::<TimestampNanosecondType>());
     column.map_or(&[], |c| c.values())
 }
 
 fn ids<'a>(merged: &'a Merged, name: &str) -> &'a [u8] {
     merged
         .column(name)
-        .and_then(|c| c.as_fixed_size_binary_opt())
+        .and_then(|c| c.values().as_fixed_size_binary_opt())
         .map_or(&[], |c| c.value_data())
 }
 
 /// A number for each row so that equal texts have equal numbers; 0 for null. Numbers follow first appearance.
-fn codes(column: Option<&ArrayRef>, rows: usize) -> Result<Vec<u32>, LakeError> {
-    let Some(column) = column else { return Ok(vec![0; rows]) };
+fn codes(column: Option<&SparseArray>, rows: usize) -> Result<Vec<u32>, LakeError> {
+    let Some(column) = column.map(SparseArray::dense) else {
+        return Ok(vec![0; rows]);
+    };
     if let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() {
         let values = cast(dictionary.values(), &DataType::Utf8)?;
         let values = values.as_string::<i32>();
@@ -105,7 +108,7 @@ fn codes(column: Option<&ArrayRef>, rows: usize) -> Result<Vec<u32>, LakeError> 
             })
             .collect());
     }
-    let plain = cast(column, &DataType::Utf8)?;
+    let plain = cast(&column, &DataType::Utf8)?;
     let mut known: HashMap<&str, u32> = HashMap::new();
     let mut out = Vec::with_capacity(rows);
     for value in plain.as_string::<i32>() {
@@ -213,7 +216,7 @@ fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
     let mut templates = stored.into_iter().map(u64::from).collect::<Vec<_>>();
     if let Some(column) = merged.column("body") {
         let hasher = DefaultHashBuilder::default();
-        let body = cast(column, &DataType::Utf8)?;
+        let body = cast(&column.dense(), &DataType::Utf8)?;
         let body = body.as_string::<i32>();
         for (row, template) in templates.iter_mut().enumerate() {
             if body.is_valid(row) {

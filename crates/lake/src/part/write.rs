@@ -1,7 +1,6 @@
 //! From merged rows to a Parquet object.
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -12,6 +11,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
+use schema::sparse::Picker;
 use schema::{Dataset, UnixNanos, columns};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -194,14 +194,11 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
     let (mut writer, factory) = writer.into_serialized_writer()?;
     let mut distinct = Distinct::new(zstd()?, page_rows(dataset))?;
     let (mut min_ts, mut max_ts) = (i64::MAX, i64::MIN);
+    let pickers = merged.columns.iter().map(Picker::new).collect::<Vec<_>>();
     for (number, rows) in order.rows.chunks(row_group_rows(dataset)).enumerate() {
-        let indices = UInt32Array::from(rows.to_vec());
-        let taken = merged
-            .columns
-            .iter()
-            .map(|c| take(c, &indices, None))
-            .collect::<Result<Vec<ArrayRef>, _>>()?;
-        let batch = RecordBatch::try_new(merged.schema.clone(), taken)?;
+        let columns = pickers.iter().map(|picker| Ok(picker.pick(rows)?.dense()));
+        let columns = columns.collect::<Result<Vec<_>, LakeError>>()?;
+        let batch = RecordBatch::try_new(merged.schema.clone(), columns)?;
         let times = batch.column_by_name(columns::time_column(dataset));
         let (min, max) = times.map_or((0, 0), crate::segment::least_and_greatest);
         (min_ts, max_ts) = (min_ts.min(min), max_ts.max(max));

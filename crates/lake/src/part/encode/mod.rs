@@ -27,6 +27,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, RecordBatch};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
+use schema::sparse::SparseBatch;
 use schema::{Dataset, columns};
 
 use crate::LakeError;
@@ -53,11 +54,16 @@ pub fn block_columns(dataset: Dataset) -> &'static [BlockColumn] {
 ///
 /// # Errors
 /// [`LakeError::Arrow`] if a column is not of the type that the dataset says.
-pub(crate) fn encode_rows(dataset: Dataset, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, LakeError> {
-    match dataset {
-        Dataset::Logs => logs::encode(batches),
-        _ => Ok(batches),
+pub(crate) fn encode_rows(
+    dataset: Dataset,
+    batches: Vec<Arc<SparseBatch>>,
+) -> Result<Vec<Arc<SparseBatch>>, LakeError> {
+    if dataset != Dataset::Logs {
+        return Ok(batches);
     }
+    let dense = batches.iter().map(|batch| batch.to_dense()).collect::<Result<_, _>>()?;
+    let sparse = |batch: RecordBatch| Ok(Arc::new(SparseBatch::from_dense(&batch)?));
+    logs::encode(dense)?.into_iter().map(sparse).collect()
 }
 
 /// Logical rows of one row group, in final order, as the columns that are written.
