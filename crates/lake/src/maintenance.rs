@@ -158,6 +158,7 @@ impl Lake {
         let collected = self.collect(observer).await;
         let old = self.before(options.dedupe_window);
         self.inner.catalog.expire_requests(old).await?;
+        self.inner.catalog.shrink().await?;
         expired.and(collected)
     }
 

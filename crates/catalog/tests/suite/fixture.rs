@@ -49,6 +49,16 @@ impl Database {
         catalog
     }
 
+    /// Bytes of SQLite's write-ahead log.
+    pub fn log_bytes(&self) -> Option<u64> {
+        let CatalogUrl::Sqlite(path) = &self.0 else {
+            return None;
+        };
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        Some(std::fs::metadata(log).unwrap().len())
+    }
+
     /// Runs SQL behind the catalog's back.
     pub async fn sql(&self, sql: &'static str) {
         use sqlx::ConnectOptions as _;

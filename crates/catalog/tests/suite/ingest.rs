@@ -378,3 +378,13 @@ pub async fn tenants_are_apart(database: Database) {
             .is_empty()
     );
 }
+
+pub async fn shrinking_loses_nothing(database: Database) {
+    let catalog = database.migrated().await;
+    commit(&catalog, &segment("s/1", &[(0, 1)], &[key(1)])).await;
+    assert!(database.log_bytes() != Some(0));
+    catalog.shrink().await.unwrap();
+    assert!(matches!(database.log_bytes(), None | Some(0)));
+    commit(&catalog, &segment("s/2", &[(0, 1)], &[key(2)])).await;
+    assert_eq!(snapshot(&catalog).await.slices.len(), 2);
+}

@@ -47,6 +47,7 @@ cases! {
     ingest::more_rows_than_one_statement_binds,
     ingest::invalid_segments_are_refused,
     ingest::tenants_are_apart,
+    ingest::shrinking_loses_nothing,
     compaction::replace_moves_the_sequence_and_queues_garbage,
     compaction::a_fenced_replace_changes_nothing,
     compaction::a_conflicting_replace_changes_nothing,

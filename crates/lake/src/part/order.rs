@@ -39,7 +39,7 @@ pub(super) const fn row_group_rows(dataset: Dataset) -> usize {
 
 /// The order of a part's rows and, for spans, where each trace lies.
 pub(super) struct Order {
-    /// Row numbers of the input in output order.
+    /// Row numbers of the input in output order; not all of them if a row makes others superfluous.
     pub rows: Vec<u32>,
     /// Which blocks a trace is in; empty for other datasets.
     pub traces: Vec<TraceEntry>,
@@ -54,11 +54,11 @@ pub(super) fn order(dataset: Dataset, merged: &Merged) -> Result<Order, LakeErro
             traces: Vec::new(),
         }),
         Dataset::Resources => Ok(Order {
-            rows: by_id(merged, "resource_id", "seen_at"),
+            rows: newest_by_id(merged, "resource_id", "seen_at"),
             traces: Vec::new(),
         }),
         Dataset::MetricSeries => Ok(Order {
-            rows: by_id(merged, "series_id", "seen_at"),
+            rows: newest_by_id(merged, "series_id", "seen_at"),
             traces: Vec::new(),
         }),
         Dataset::MetricSamples | Dataset::MetricHistograms | Dataset::Exemplars => Ok(Order {
@@ -241,16 +241,92 @@ fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
     Ok(order)
 }
 
-/// Rows by a 16-byte id, then time.
+/// Rows by a 16-byte id, then time. A part has far fewer ids than rows, and an id's rows mostly come in order of time:
+/// only the ids are sorted, and times where it turns out that they are not.
 fn by_id(merged: &Merged, id: &str, time: &str) -> Vec<u32> {
-    let (ids, at) = (ids(merged, id), times(merged, time));
-    let mut keys = (0..merged.rows)
-        .map(|row| {
-            let mut bytes = [0u8; 16];
-            bytes.copy_from_slice(&ids[row * 16..row * 16 + 16]);
-            (u128::from_be_bytes(bytes), at[row], row as u32)
-        })
-        .collect::<Vec<_>>();
-    keys.sort_unstable();
-    keys.into_iter().map(|key| key.2).collect()
+    let (ids, _) = ids(merged, id).as_chunks::<16>();
+    let at = times(merged, time);
+    // Ids by first appearance, with their number of rows.
+    let mut numbers: HashMap<[u8; 16], u32> = HashMap::new();
+    let mut distinct: Vec<([u8; 16], u32)> = Vec::new();
+    let mut number_of = Vec::with_capacity(ids.len());
+    for id in ids {
+        let number = *numbers.entry(*id).or_insert_with(|| {
+            distinct.push((*id, 0));
+            distinct.len() as u32 - 1
+        });
+        distinct[number as usize].1 += 1;
+        number_of.push(number);
+    }
+    let mut sorted = (0..distinct.len()).collect::<Vec<_>>();
+    sorted.sort_unstable_by_key(|&number| distinct[number].0);
+    let mut next = vec![0u32; distinct.len()];
+    let mut from = 0;
+    for &number in &sorted {
+        next[number] = from;
+        from += distinct[number].1;
+    }
+    let mut rows = vec![0u32; ids.len()];
+    for (row, &number) in number_of.iter().enumerate() {
+        let slot = &mut next[number as usize];
+        rows[*slot as usize] = row as u32;
+        *slot += 1;
+    }
+    let mut rest = rows.as_mut_slice();
+    for &number in &sorted {
+        let (run, behind) = rest.split_at_mut(distinct[number].1 as usize);
+        if !run.is_sorted_by_key(|&row| at[row as usize]) {
+            run.sort_unstable_by_key(|&row| (at[row as usize], row));
+        }
+        rest = behind;
+    }
+    rows
+}
+
+/// As [`by_id`], but of each id only the newest row, which says all: what describes ids is written again every hour.
+fn newest_by_id(merged: &Merged, id: &str, time: &str) -> Vec<u32> {
+    let (ids, _) = ids(merged, id).as_chunks::<16>();
+    let rows = by_id(merged, id, time);
+    let ends = rows.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]);
+    ends.filter_map(<[u32]>::last).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, FixedSizeBinaryArray, TimestampNanosecondArray};
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    fn merged(rows: &[(u8, i64)]) -> Merged {
+        let ids = FixedSizeBinaryArray::try_from_iter(rows.iter().map(|r| [r.0; 16])).unwrap();
+        let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|r| r.1)).with_timezone("UTC");
+        let fields = vec![
+            Field::new("series_id", DataType::FixedSizeBinary(16), false),
+            Field::new("seen_at", columns::timestamp(), false),
+        ];
+        Merged {
+            schema: Arc::new(Schema::new(fields)),
+            columns: [Arc::new(ids) as ArrayRef, Arc::new(times)]
+                .iter()
+                .map(|column| SparseArray::from_dense(column).unwrap())
+                .collect(),
+            rows: rows.len(),
+        }
+    }
+
+    #[test]
+    fn rows_are_ordered_by_id_and_time() {
+        let rows = [(9, 5), (1, 7), (9, 4), (200, 1), (1, 7), (9, 6), (1, 2)];
+        assert_eq!(by_id(&merged(&rows), "series_id", "seen_at"), [6, 1, 4, 2, 0, 5, 3]);
+    }
+
+    #[test]
+    fn of_what_describes_an_id_the_newest_row_is_kept() {
+        let rows = [(9, 5), (1, 7), (9, 4), (200, 1), (1, 7), (9, 6), (1, 2)];
+        let order = order(Dataset::MetricSeries, &merged(&rows)).unwrap();
+        assert_eq!(order.rows, [4, 5, 3]);
+    }
 }

@@ -126,9 +126,9 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
         let path = ColumnPath::from(vec![field.name().clone(), "list".to_owned(), "item".to_owned()]);
         builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
         builder = match field.name().as_str() {
+            // No dictionary: its indexes begin at any bit, where compression does not find them again.
             "time_steps" | "start_steps" => builder
-                .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED) // when the dictionary is full
-                .set_column_dictionary_page_size_limit(path.clone(), LARGE_PAGE_BYTES)
+                .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_data_page_size_limit(path, LARGE_PAGE_BYTES),
             "bucket_steps" | "count_steps" => builder
                 .set_column_dictionary_enabled(path.clone(), false)
@@ -216,7 +216,7 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
     let footer_from = index_offset + trace_index.len();
     let bytes = Bytes::from(writer.into_inner()?);
     Ok(WrittenPart {
-        rows: merged.rows,
+        rows: order.rows.len(),
         min_ts,
         max_ts,
         footer_bytes: bytes.len() - footer_from,

@@ -19,9 +19,14 @@ pub struct KnownIds(RwLock<HashMap<[u8; 16], UnixNanos>>);
 impl KnownIds {
     /// Whether `id` was committed less than an hour before `now`.
     pub fn contains(&self, id: &[u8; 16], now: UnixNanos) -> bool {
+        self.until(id, now).is_some()
+    }
+
+    /// If `id` was committed less than an hour before `now`, until when that is so.
+    pub fn until(&self, id: &[u8; 16], now: UnixNanos) -> Option<UnixNanos> {
         let ids = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ids.get(id)
-            .is_some_and(|&at| now.saturating_sub(at).abs() < REPEAT_AFTER)
+        let at = *ids.get(id)?;
+        (now.saturating_sub(at).abs() < REPEAT_AFTER).then(|| at.saturating_add(REPEAT_AFTER))
     }
 
     /// Remembers ids whose rows were committed at `now`.

@@ -5,7 +5,7 @@
 
 use arrow::datatypes::TimestampNanosecondType;
 use hashbrown::HashMap;
-use schema::columns;
+use schema::{UnixNanos, columns};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::batch::{Columns, Context};
@@ -101,10 +101,18 @@ pub(super) fn scope_identity(resource: &ResourceRef, scope: &ScopeRef<'_>, max_d
 /// Distinct point identities remembered; beyond it the map starts over (64 bytes each).
 const MAX_REMEMBERED: usize = 1_000_000;
 
+/// A series seen before. Its row is in the batch of `generation`, or committed and good until `known_until`.
+#[derive(Debug)]
+struct Seen {
+    id: SeriesId,
+    generation: u64,
+    known_until: UnixNanos,
+}
+
 /// The series rows of a batch and the memory of series seen before.
 #[derive(Debug, Default)]
 pub(super) struct SeriesRows {
-    seen: HashMap<u128, (SeriesId, u64)>,
+    seen: HashMap<u128, Seen>,
     generation: u64,
     rows: u32,
     ids: IdColumn<16>,
@@ -135,17 +143,25 @@ impl SeriesRows {
         admission: &dyn ColumnAdmission,
     ) -> Result<SeriesId, Fault> {
         let key = metric.hash ^ raw;
-        if let Some((id, generation)) = self.seen.get_mut(&key)
-            && (*generation == self.generation || context.known.contains(id, context.now))
-        {
-            *generation = self.generation;
-            return Ok(*id);
+        if let Some(seen) = self.seen.get_mut(&key) {
+            if seen.generation == self.generation || context.now < seen.known_until {
+                return Ok(seen.id);
+            }
+            if let Some(until) = context.known.until(&seen.id, context.now) {
+                seen.known_until = until;
+                return Ok(seen.id);
+            }
         }
         let id = self.identify(metric, attributes, context, admission)?;
         if self.seen.len() >= MAX_REMEMBERED {
             self.seen.clear();
         }
-        self.seen.insert(key, (id, self.generation));
+        let seen = Seen {
+            id,
+            generation: self.generation,
+            known_until: UnixNanos::MIN,
+        };
+        self.seen.insert(key, seen);
         Ok(id)
     }
 
