@@ -207,10 +207,29 @@ fn similar(hasher: &DefaultHashBuilder, message: &[u8]) -> u64 {
 }
 
 fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
-    let rows = merged.rows;
+    let alike = alike(merged)?;
     let at = times(merged, "timestamp");
-    let mut order = (0..rows as u32).collect::<Vec<_>>();
-    order.sort_unstable_by_key(|&row| (at[row as usize], row));
+    let mut by_time = at.iter().copied().zip(0u32..).collect::<Vec<_>>();
+    by_time.sort_unstable();
+    let mut order = Vec::with_capacity(merged.rows);
+    let mut keys: Vec<u64> = Vec::with_capacity(LARGE_ROW_GROUP_ROWS);
+    for group in by_time.chunks(LARGE_ROW_GROUP_ROWS) {
+        // What is alike comes together, and stays in the order of time.
+        keys.clear();
+        keys.extend(
+            (0u64..)
+                .zip(group)
+                .map(|(place, row)| u64::from(alike[row.1 as usize]) << 32 | place),
+        );
+        keys.sort_unstable();
+        order.extend(keys.iter().map(|key| group[(key & u64::from(u32::MAX)) as usize].1));
+    }
+    Ok(order)
+}
+
+/// A number for each row, by which rows are ordered: first by service, then template, then resource.
+fn alike(merged: &Merged) -> Result<Vec<u32>, LakeError> {
+    let rows = merged.rows;
     let service = codes(merged.column("service_name"), rows)?;
     let stored = codes(merged.column(columns::BODY_TEMPLATE), rows)?;
     let mut templates = stored.into_iter().map(u64::from).collect::<Vec<_>>();
@@ -225,20 +244,26 @@ fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
         }
     }
     let resources = ids(merged, "resource_id");
-    let resource = |row: usize| resources.get(row * 16..row * 16 + 8);
-    let mut keys: Vec<(u32, u64, Option<&[u8]>, i64, u32)> = Vec::with_capacity(LARGE_ROW_GROUP_ROWS);
-    for group in order.chunks_mut(LARGE_ROW_GROUP_ROWS) {
-        keys.clear();
-        keys.extend(group.iter().map(|&row| {
-            let r = row as usize;
-            (service[r], templates[r], resource(r), at[r], row)
-        }));
-        keys.sort_unstable();
-        for (slot, key) in group.iter_mut().zip(&keys) {
-            *slot = key.4;
-        }
+    let resource = |row: usize| resources.get(row * 16..row * 16 + 16);
+    let mut known: HashMap<(u32, u64, Option<&[u8]>), u32> = HashMap::new();
+    let mut numbers = (0..rows)
+        .map(|row| {
+            let next = known.len() as u32;
+            *known
+                .entry((service[row], templates[row], resource(row)))
+                .or_insert(next)
+        })
+        .collect::<Vec<_>>();
+    let mut keys = known.into_iter().collect::<Vec<_>>();
+    keys.sort_unstable();
+    let mut ranks = vec![0u32; keys.len()];
+    for (rank, (_, number)) in (0u32..).zip(keys) {
+        ranks[number as usize] = rank;
     }
-    Ok(order)
+    for number in &mut numbers {
+        *number = ranks[*number as usize];
+    }
+    Ok(numbers)
 }
 
 /// Rows by a 16-byte id, then time. A part has far fewer ids than rows, and an id's rows mostly come in order of time:
