@@ -1,5 +1,6 @@
 //! The `otlp-rust` binary: reads the command line and the configuration, builds the parts, runs them.
 
+mod allocator;
 mod build;
 mod cli;
 mod observe;
@@ -9,10 +10,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::configure();
     let cli = cli::Cli::parse();
     match cli::run(cli) {
         Ok(code) => code,
