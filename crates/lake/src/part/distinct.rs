@@ -10,8 +10,7 @@ use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parquet::basic::{Compression, Encoding};
@@ -23,7 +22,8 @@ use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
-use parquet::schema::types::ColumnDescPtr;
+use parquet::schema::types::{ColumnDescPtr, ColumnPath};
+use schema::sparse::SparseArray;
 
 use super::levels::{bit_width, put_codes, put_levels};
 use crate::LakeError;
@@ -40,18 +40,15 @@ const MIN_BYTES: usize = 32;
 /// Statistics have no greatest value that is longer: it could not be cut.
 const MAX_BYTES: usize = 128;
 
-/// Whether [`Distinct::chunk`] can write a column of the type: texts, ids as bytes, and dictionaries of texts, at the top.
-pub(super) fn suits(data_type: &DataType, column: &ColumnDescPtr, properties: &WriterProperties) -> bool {
-    let suits = match data_type {
+/// Whether [`Distinct::chunk`] writes a column of the schema: texts and ids as bytes, which get a dictionary.
+pub(super) fn suits(field: &Field, properties: &WriterProperties) -> bool {
+    let path = ColumnPath::from(field.name().as_str());
+    let suits = match field.data_type() {
         DataType::Utf8 | DataType::Binary => true,
         DataType::Dictionary(key, value) => **key == DataType::Int32 && **value == DataType::Utf8,
         _ => false,
     };
-    suits
-        && properties.dictionary_enabled(column.path())
-        && matches!(properties.compression(column.path()), Compression::ZSTD(_))
-        && column.max_rep_level() == 0
-        && column.max_def_level() <= 1
+    suits && properties.dictionary_enabled(&path) && matches!(properties.compression(&path), Compression::ZSTD(_))
 }
 
 /// Writes chunks, one after the other; keeps its memory from one to the next.
@@ -120,10 +117,11 @@ impl Distinct {
     pub(super) fn chunk(
         &mut self,
         column: &ColumnDescPtr,
-        array: &ArrayRef,
+        array: &SparseArray,
         statistics: EnabledStatistics,
     ) -> Result<(Bytes, ColumnCloseResult), LakeError> {
-        let nulls = self.code(array)?;
+        self.code(array.values())?;
+        let total = array.rows();
         let values = self.codes.len();
         let distinct = self.dictionary.values.len();
         // Codes only add to values that hardly repeat.
@@ -146,8 +144,8 @@ impl Distinct {
         }
         let first_page = sink.bytes_written() as i64;
         let (mut row, mut value) = (0, 0);
-        while row < array.len() {
-            let (rows, count) = self.page(column, nulls.as_ref(), row..array.len(), value, plain);
+        while row < total {
+            let (rows, count) = self.page(column, array.validity(), row..total, value, plain);
             let page = std::mem::take(&mut self.page);
             let data = Page::DataPage {
                 buf: self.compress(&page)?,
@@ -178,15 +176,15 @@ impl Distinct {
             .set_encodings(encodings)
             .set_total_compressed_size(sizes.compressed)
             .set_total_uncompressed_size(sizes.uncompressed)
-            .set_num_values(array.len() as i64)
+            .set_num_values(total as i64)
             .set_data_page_offset(first_page)
             .set_dictionary_page_offset((!plain).then_some(0));
         if statistics != EnabledStatistics::None {
-            metadata = metadata.set_statistics(self.statistics(array.len() - values));
+            metadata = metadata.set_statistics(self.statistics(total - values));
         }
         let close = ColumnCloseResult {
             bytes_written: sizes.compressed as u64,
-            rows_written: array.len() as u64,
+            rows_written: total as u64,
             metadata: metadata.build()?,
             bloom_filter: None,
             column_index: None,
@@ -195,29 +193,17 @@ impl Distinct {
         Ok((Bytes::from(sink.into_inner()?), close))
     }
 
-    /// Fills `dictionary` and `codes` with the array's values; answers with the rows that have none.
-    fn code(&mut self, array: &ArrayRef) -> Result<Option<NullBuffer>, LakeError> {
+    /// Fills `dictionary` and `codes` with values, none of which is null.
+    fn code(&mut self, values: &ArrayRef) -> Result<(), LakeError> {
         self.dictionary.clear();
         self.codes.clear();
         self.by_value.clear();
-        let plain;
-        let nulls_among_values = array
-            .as_any_dictionary_opt()
-            .is_some_and(|d| d.values().null_count() > 0);
-        let array = match nulls_among_values {
-            true => {
-                plain = cast(array, &DataType::Utf8)?;
-                &plain
-            }
-            false => array,
-        };
-        let nulls = array.nulls().filter(|n| n.null_count() > 0).cloned();
-        self.codes.reserve(array.len() - array.null_count());
-        if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
-            let (keys, texts) = (dictionary.keys().values(), dictionary.values().as_string::<i32>());
+        self.codes.reserve(values.len());
+        if let Some(dictionary) = values.as_dictionary_opt::<Int32Type>() {
+            let texts = dictionary.values().as_string::<i32>();
             self.by_key.resize(self.by_key.len().max(texts.len()), 0);
-            each_valid(array.len(), nulls.as_ref(), |row| {
-                let key = keys[row] as usize;
+            for &key in dictionary.keys().values() {
+                let key = key as usize;
                 let mut code = self.by_key[key];
                 if code == 0 {
                     code = self.intern(texts.value(key).as_bytes()) + 1;
@@ -225,24 +211,24 @@ impl Distinct {
                     self.seen.push(key as u32);
                 }
                 self.codes.push(code - 1);
-            });
+            }
             for key in self.seen.drain(..) {
                 self.by_key[key as usize] = 0;
             }
-        } else if let Some(texts) = array.as_string_opt::<i32>() {
-            each_valid(array.len(), nulls.as_ref(), |row| {
+        } else if let Some(texts) = values.as_string_opt::<i32>() {
+            for row in 0..texts.len() {
                 let code = self.intern(texts.value(row).as_bytes());
                 self.codes.push(code);
-            });
+            }
         } else {
-            let ids = array.as_binary_opt::<i32>();
-            let ids = ids.ok_or_else(|| ParquetError::NYI(format!("chunks of {}", array.data_type())))?;
-            each_valid(array.len(), nulls.as_ref(), |row| {
+            let ids = values.as_binary_opt::<i32>();
+            let ids = ids.ok_or_else(|| ParquetError::NYI(format!("chunks of {}", values.data_type())))?;
+            for row in 0..ids.len() {
                 let code = self.intern(ids.value(row));
                 self.codes.push(code);
-            });
+            }
         }
-        Ok(nulls)
+        Ok(())
     }
 
     fn intern(&mut self, value: &[u8]) -> u32 {
@@ -351,14 +337,6 @@ impl Sizes {
 
 fn write_page(sink: &mut TrackedWrite<Vec<u8>>, page: Page, uncompressed: usize) -> Result<PageWriteSpec, LakeError> {
     Ok(SerializedPageWriter::new(sink).write_page(CompressedPage::new(page, uncompressed))?)
-}
-
-/// Calls `each` with every row that has a value.
-fn each_valid(rows: usize, nulls: Option<&NullBuffer>, each: impl FnMut(usize)) {
-    match nulls {
-        Some(nulls) => nulls.valid_indices().for_each(each),
-        None => (0..rows).for_each(each),
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! From merged rows to a Parquet object.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
@@ -11,16 +13,16 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
-use schema::sparse::Picker;
+use schema::sparse::{Picker, SparseArray};
 use schema::{Dataset, UnixNanos, columns};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::FORMAT_VERSION;
 use super::distinct::{self, Distinct};
-use super::encode::encode;
+use super::encode::{Chunks, encode};
 use super::index;
 use super::merge::Merged;
-use super::order::{BLOCK_ROWS, order, row_group_rows};
+use super::order::{BLOCK_ROWS, Order, order, row_group_rows};
 use crate::LakeError;
 
 /// A finished part, not yet stored.
@@ -149,30 +151,55 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
     Ok(builder.build())
 }
 
+/// The rows as dense arrays; of the columns only those `wanted`.
+fn dense(rows: &Merged, wanted: impl Fn(&Field) -> bool) -> Result<RecordBatch, LakeError> {
+    let columns = rows.schema.fields().iter().zip(&rows.columns);
+    let columns = columns.filter(|(field, _)| wanted(field));
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns.map(|(field, c)| (Arc::clone(field), c.dense())).unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.rows));
+    let schema = Arc::new(Schema::new(fields));
+    Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
+}
+
 /// Writes a row group: columns of texts and ids by [`Distinct`], the others by Parquet's writer.
 fn write_group(
     file: &mut SerializedFileWriter<Vec<u8>>,
     writers: Vec<ArrowColumnWriter>,
-    batch: &RecordBatch,
+    dataset: Dataset,
+    rows: &Merged,
     distinct: &mut Distinct,
 ) -> Result<(), LakeError> {
     let (properties, leaves) = (file.properties().clone(), file.schema_descr().columns().to_vec());
+    // Texts are written as they are; nothing is encoded against them.
+    let as_it_is = |field: &Field| {
+        let text = matches!(field.data_type(), DataType::Dictionary(_, _));
+        text && Chunks::of(dataset).is_none() && distinct::suits(field, &properties)
+    };
+    let encoded = encode(dataset, dense(rows, |field| !as_it_is(field))?)?;
     let mut group = file.next_row_group()?;
-    let mut leaves = leaves.iter().zip(writers).peekable();
-    let schema = batch.schema();
-    for (field, array) in schema.fields().iter().zip(batch.columns()) {
-        if let Some((leaf, _)) = leaves.next_if(|(leaf, _)| distinct::suits(field.data_type(), leaf, &properties)) {
-            let statistics = properties.statistics_enabled(leaf.path());
-            let (bytes, close) = distinct.chunk(leaf, array, statistics)?;
-            group.append_column(&bytes, close)?;
-            continue;
-        }
-        for part in compute_leaves(field, array)? {
-            let missing = || ParquetError::General(format!("no place for column {}", field.name()));
-            let (_, mut writer) = leaves.next().ok_or_else(missing)?;
-            writer.write(&part)?;
-            writer.close()?.append_to_row_group(&mut group)?;
-        }
+    let mut leaves = leaves.iter().zip(writers);
+    let missing = |field: &Field| ParquetError::General(format!("no place for column {}", field.name()));
+    for field in encode(dataset, RecordBatch::new_empty(rows.schema.clone()))?
+        .schema()
+        .fields()
+    {
+        let text = rows.column(field.name()).filter(|_| as_it_is(field)).cloned();
+        let column = match (text, encoded.column_by_name(field.name())) {
+            (Some(text), _) => text,
+            (None, Some(array)) if distinct::suits(field, &properties) => SparseArray::from_dense(array)?,
+            (None, array) => {
+                for values in compute_leaves(field, array.ok_or_else(|| missing(field))?)? {
+                    let (_, mut writer) = leaves.next().ok_or_else(|| missing(field))?;
+                    writer.write(&values)?;
+                    writer.close()?.append_to_row_group(&mut group)?;
+                }
+                continue;
+            }
+        };
+        let (leaf, _) = leaves.next().ok_or_else(|| missing(field))?;
+        let statistics = properties.statistics_enabled(leaf.path());
+        let (bytes, close) = distinct.chunk(leaf, &column, statistics)?;
+        group.append_column(&bytes, close)?;
     }
     group.close()?;
     Ok(())
@@ -183,38 +210,33 @@ fn write_group(
 /// # Errors
 /// [`LakeError`] if Arrow or Parquet refuse.
 pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError> {
-    let order = order(dataset, &merged)?;
+    let Order { rows, traces } = order(dataset, &merged)?;
     let physical = encode(dataset, RecordBatch::new_empty(merged.schema.clone()))?.schema();
-    let properties = properties(dataset, &physical)?;
     let options = ArrowWriterOptions::new()
-        .with_properties(properties)
+        .with_properties(properties(dataset, &physical)?)
         .with_skip_arrow_metadata(true);
     let buffer = Vec::with_capacity(merged.rows * 48);
-    let writer = ArrowWriter::try_new_with_options(buffer, physical.clone(), options)?;
+    let writer = ArrowWriter::try_new_with_options(buffer, physical, options)?;
     let (mut writer, factory) = writer.into_serialized_writer()?;
     let mut distinct = Distinct::new(zstd()?, page_rows(dataset))?;
-    let (mut min_ts, mut max_ts) = (i64::MAX, i64::MIN);
     let pickers = merged.columns.iter().map(Picker::new).collect::<Vec<_>>();
-    for (number, rows) in order.rows.chunks(row_group_rows(dataset)).enumerate() {
-        let columns = pickers.iter().map(|picker| Ok(picker.pick(rows)?.dense()));
-        let columns = columns.collect::<Result<Vec<_>, LakeError>>()?;
-        let batch = RecordBatch::try_new(merged.schema.clone(), columns)?;
-        let times = batch.column_by_name(columns::time_column(dataset));
-        let (min, max) = times.map_or((0, 0), crate::segment::least_and_greatest);
-        (min_ts, max_ts) = (min_ts.min(min), max_ts.max(max));
-        let batch = encode(dataset, batch)?;
-        write_group(
-            &mut writer,
-            factory.create_column_writers(number)?,
-            &batch,
-            &mut distinct,
-        )?;
+    for (number, rows) in rows.chunks(row_group_rows(dataset)).enumerate() {
+        let columns = pickers.iter().map(|picker| picker.pick(rows));
+        let group = Merged {
+            schema: merged.schema.clone(),
+            columns: columns.collect::<Result<_, _>>()?,
+            rows: rows.len(),
+        };
+        let writers = factory.create_column_writers(number)?;
+        write_group(&mut writer, writers, dataset, &group, &mut distinct)?;
     }
     let index_offset = writer.bytes_written();
-    let trace_index = index::encode(order.traces);
+    let trace_index = index::encode(traces);
     writer.write_all(&trace_index).map_err(ParquetError::from)?;
     let footer_from = index_offset + trace_index.len();
     let bytes = Bytes::from(writer.into_inner()?);
+    let times = merged.column(columns::time_column(dataset));
+    let (min_ts, max_ts) = times.map_or((0, 0), |times| crate::segment::least_and_greatest(times.values()));
     Ok(WrittenPart {
         rows: order.rows.len(),
         min_ts,

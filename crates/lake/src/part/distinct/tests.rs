@@ -25,10 +25,16 @@ fn file(nullable: bool, arrays: &[ArrayRef]) -> Bytes {
         SerializedFileWriter::new(Vec::new(), descriptor.root_schema_ptr(), Arc::clone(&properties)).unwrap();
     let mut distinct = Distinct::new(compression, PAGE_ROWS).unwrap();
     let column = descriptor.column(0);
-    assert!(suits(arrays[0].data_type(), &column, &properties));
+    assert!(suits(schema.field(0), &properties));
     for array in arrays {
         let mut group = writer.next_row_group().unwrap();
-        let (bytes, close) = distinct.chunk(&column, array, EnabledStatistics::Chunk).unwrap();
+        let (bytes, close) = distinct
+            .chunk(
+                &column,
+                &SparseArray::from_dense(array).unwrap(),
+                EnabledStatistics::Chunk,
+            )
+            .unwrap();
         group.append_column(&bytes, close).unwrap();
         group.close().unwrap();
     }
