@@ -1,7 +1,7 @@
 """What an operator counts on: outages are retryable and lose nothing, overload is pushed back, retention deletes, psql connects."""
 
 import os
-import subprocess
+import socket
 import threading
 import time
 
@@ -10,7 +10,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 import wire
-from platform_process import SqlError, free_ports
+from platform_process import SqlError
 from services import S3, Postgres
 
 
@@ -171,6 +171,64 @@ def test_query_memory_limit(make_server):
     assert server.sql("SELECT 1 AS one") == [{"one": 1}] and server.alive()
 
 
+def queries(server, status):
+    lines = server.session.get(f"{server.http_url}/metrics").text.splitlines()
+    found = [line for line in lines if line.startswith("otlp_queries_total") and f'status="{status}"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+
+def test_a_query_ends_when_its_client_leaves(make_server):
+    """One query at a time, and the clients of endless ones leave: before the first row, and in the middle of a stream."""
+    server = make_server(env={"OTLP_RUST__QUERY__CONCURRENCY": "1", "OTLP_RUST__QUERY__TIMEOUT": "10m"})
+    endless = {
+        "before": "SELECT count(*) FROM generate_series(1, 1000000000000)",
+        "amid": "SELECT value FROM generate_series(1, 1000000000000)",
+    }
+    for number, (when, query) in enumerate(endless.items(), 1):
+        body = query.encode()
+        with socket.create_connection(("127.0.0.1", server.http_port)) as client:
+            head = f"POST /api/v1/sql?format=ndjson HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body)
+            if when == "amid":
+                received = b""
+                while b'"value":1000' not in received:
+                    received += client.recv(65536)
+            else:
+                time.sleep(0.5)
+        wait_until(lambda: queries(server, "cancelled") == number)
+        start = time.monotonic()
+        assert server.sql("SELECT 1 AS one") == [{"one": 1}]
+        assert time.monotonic() - start < 4, "its turn was not given back"
+
+
+def test_too_many_queries_are_turned_away(make_server):
+    server = make_server(env={"OTLP_RUST__QUERY__CONCURRENCY": "1", "OTLP_RUST__QUERY__TIMEOUT": "30s"})
+    query = b"SELECT count(*) FROM generate_series(1, 1000000000000)"
+    with socket.create_connection(("127.0.0.1", server.http_port)) as client:
+        client.sendall(b"POST /api/v1/sql HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(query) + query)
+        time.sleep(0.5)
+        with pytest.raises(SqlError) as caught:
+            server.sql("SELECT 1")
+        assert caught.value.status == 429 and "query.concurrency" in caught.value.text
+
+
+def test_query_scan_and_row_limits(make_server, tenant):
+    server = make_server(env={"OTLP_RUST__QUERY__MAX_SCAN_BYTES": "1KiB", "OTLP_RUST__QUERY__MAX_ROWS": "10"})
+    spans = [wire.span(f"span {n}", {"filler": os.urandom(200).hex()}) for n in range(100)]
+    wire.send_grpc(server, "traces", wire.request("traces", spans), tenant)
+    with pytest.raises(SqlError) as caught:
+        server.sql("SELECT value FROM generate_series(1, 11)")
+    assert caught.value.status == 422 and "query.max_rows" in caught.value.text
+    assert len(server.sql("SELECT value FROM generate_series(1, 10)")) == 10
+    server.compact()
+    # A new process, so that nothing is in memory.
+    server.terminate()
+    server.start()
+    with pytest.raises(SqlError) as caught:
+        server.sql("SELECT count(DISTINCT \"attr.filler\") FROM spans", tenant)
+    assert caught.value.status == 422 and "query.max_scan_bytes" in caught.value.text
+
+
 # ---- retention
 
 
@@ -178,6 +236,8 @@ def test_retention_deletes_and_says_how_much(make_server, tenant):
     env = {
         "OTLP_RUST__RETENTION__DEFAULT": "1h",
         "OTLP_RUST__COMPACTION__INTERVAL": "300ms",
+        # A segment goes when nothing of it is live, and the resource beside the spans is kept longer than they are.
+        "OTLP_RUST__COMPACTION__MAX_SLICE_AGE": "1s",
         "OTLP_RUST__GC__GRACE": "1s",
         "OTLP_RUST__GC__INTERVAL": "300ms",
     }
@@ -195,6 +255,13 @@ def test_retention_deletes_and_says_how_much(make_server, tenant):
 
     assert deleted() == 500
     assert server.sql("SELECT name FROM spans", tenant) == [{"name": "new"}]
+    # The objects go from the disk too, once no query can need them: what is left holds the new span.
+    store = server.data_dir / "store"
+    wait_until(lambda: not list(store.rglob("*.seg")) and len(list(store.rglob("spans/**/*.parquet"))) == 1)
+    text = server.session.get(f"{server.http_url}/metrics").text
+    for name in ("otlp_retention_bytes_deleted_total", "otlp_gc_objects_deleted_total", "otlp_gc_bytes_deleted_total"):
+        lines = [line for line in text.splitlines() if line.startswith(name)]
+        assert sum(float(line.rsplit(" ", 1)[1]) for line in lines) > 0, name
 
 
 # ---- metrics of every kind, by hand
@@ -223,26 +290,3 @@ def test_summaries_and_histograms_without_a_sum(server, tenant):
     assert (first["name"], first["type"], first["temporality"], first["count"], first["sum"]) == ("bare.histogram", "histogram", "delta", 3, None)
     assert (second["name"], second["type"], second["count"], second["sum"]) == ("latency.summary", "summary", 10, 55.5)
     assert (second["quantiles"], second["quantile_values"]) == ([0.0, 0.5, 1.0], [1.0, 5.0, 10.0])
-
-
-# ---- the PostgreSQL wire protocol
-
-
-def test_psql_connects(make_server):
-    (port,) = free_ports(1)
-    server = make_server(env={"OTLP_RUST__POSTGRES_WIRE__ENABLED": "true", "OTLP_RUST__POSTGRES_WIRE__LISTEN": f"127.0.0.1:{port}"})
-    wire.send_http(server, "traces", wire.request("traces", [wire.span("over psql", {"n": 7})]))
-    # The listener comes up a moment after the server is ready.
-    wait_until(lambda: subprocess.run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0, 30)
-    done = subprocess.run(
-        ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-d", "postgres", "-At"]
-        + ["-c", 'SELECT name, "attr.n", kind FROM spans'],
-        capture_output=True, text=True, timeout=60, env=os.environ | {"PGPASSWORD": "x", "PGSSLMODE": "disable"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "over psql|7|server"
-
-
-def test_the_postgres_protocol_is_off_by_default(local_server):
-    text = subprocess.run(["ss", "-ltnp"], capture_output=True, text=True).stdout if os.path.exists("/usr/bin/ss") else ""
-    assert f"pid={local_server.pid}," not in "".join(line for line in text.splitlines() if ":5433" in line)

@@ -192,6 +192,21 @@ def test_grpc_health(local_server):
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+def test_keepalive_pings_are_answered(local_server, tenant):
+    """A client that pings an idle connection every second is neither told to calm down nor cut off."""
+    states = []
+    channel = local_server.new_channel(
+        keepalive_time_ms=1000, keepalive_timeout_ms=2000, keepalive_permit_without_calls=1, **{"http2.max_pings_without_data": 0}
+    )
+    wire.send_grpc(local_server, "traces", good("traces", "before"), tenant, channel=channel)
+    channel.subscribe(states.append)
+    time.sleep(6)
+    wire.send_grpc(local_server, "traces", good("traces", "after"), tenant, channel=channel)
+    channel.close()
+    assert grpc.ChannelConnectivity.TRANSIENT_FAILURE not in states and grpc.ChannelConnectivity.IDLE not in states
+    assert count(local_server, tenant) == 2
+
+
 def reflection(server, version):
     if version == "v1":
         call = server.channel().stream_stream(
@@ -306,6 +321,61 @@ def test_health_and_metrics(local_server, tenant):
         assert any('signal="traces"' in line and 'transport="http"' in line for line in requests_total), requests_total
         assert any('signal="logs"' in line and 'transport="grpc"' in line for line in requests_total), requests_total
         assert any(line.startswith("otlp_request_duration_seconds_bucket") for line in samples)
+
+
+def test_own_metrics_cover_the_whole_path(make_server):
+    """Requests, bytes, rows, commits, backlog, compaction, caches, catalog, store and queries: on both ports, with what happened."""
+    server = make_server(env={"OTLP_RUST__COMPACTION__INTERVAL": "100ms"})
+    wire.send_http(server, "traces", good("traces"))
+    wire.send_grpc(server, "logs", wire.request("logs", [wire.record("x"), wire.record("y", time_unix_nano=2**64 - 1)]))
+    time.sleep(0.5)
+    server.compact()
+    server.sql("SELECT * FROM spans")
+
+    def read(url):
+        samples = {}
+        for line in server.session.get(f"{url}/metrics").text.splitlines():
+            if not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                samples[name] = float(value)
+        return samples
+
+    def total(samples, name, *labels):
+        return sum(value for key, value in samples.items() if key.split("{")[0] == name and all(label in key for label in labels))
+
+    for url in (server.http_url, server.admin_url):
+        samples = read(url)
+        expected = {
+            ("otlp_requests_total", 'service="otlp-rust"', 'signal="traces"', 'transport="http"', 'status="ok"'): 1,
+            ("otlp_requests_total", 'signal="logs"', 'transport="grpc"', 'status="partial_success"'): 1,
+            ("otlp_request_duration_seconds_count", 'signal="traces"'): 1,
+            ("otlp_rows_total", 'dataset="spans"'): 1,
+            ("otlp_rows_total", 'dataset="logs"'): 1,
+            ("otlp_rejected_items_total", 'signal="logs"'): 1,
+            ("otlp_compaction_rows_total",): None,
+            ("otlp_received_bytes_total", 'signal="traces"'): None,
+            ("otlp_commit_duration_seconds_count",): None,
+            ("otlp_compaction_runs_total",): None,
+            ("otlp_compaction_duration_seconds_count",): None,
+            ("otlp_compaction_output_bytes_total",): None,
+            ("otlp_catalog_operation_seconds_count", 'operation="commit_segment"'): None,
+            ("otlp_catalog_operation_seconds_count", 'operation="snapshot"'): None,
+            ("otlp_store_operation_seconds_count", 'operation="put"'): None,
+            ("otlp_store_operations_total", 'operation="put"', 'status="ok"'): None,
+            ("otlp_query_duration_seconds_count", 'api="sql"'): 1,
+            ("otlp_queries_total", 'api="sql"', 'status="ok"'): 1,
+            ("otlp_cache_misses_total",): None,
+            ("process_resident_memory_bytes",): None,
+            ("process_cpu_seconds_total",): None,
+        }
+        for (name, *labels), count in expected.items():
+            found = total(samples, name, *labels)
+            assert found == count if count is not None else found > 0, (name, labels, found)
+        for phase in ("encode", "put", "catalog"):
+            assert total(samples, "otlp_commit_phase_seconds_count", f'phase="{phase}"') >= 1, phase
+        # Gauges of what waits are there, whatever they show at this moment.
+        for name in ("otlp_backlog_rows", "otlp_backlog_slices", "otlp_cache_bytes", "otlp_pending_bytes"):
+            assert any(key.split("{")[0] == name for key in samples), name
 
 
 def run(*arguments, env=None, stdin=None):

@@ -112,7 +112,8 @@ async fn serve(config: Config) -> Result<ExitCode> {
     }
     let postgres = &server.config.postgres_wire;
     if postgres.enabled && server.config.server.roles.query {
-        let serving = query::postgres::serve(server.query.clone(), TenantId::default(), postgres.listen);
+        let listener = bind(postgres.listen, "the PostgreSQL protocol", "postgres_wire.listen").await?;
+        let serving = query::postgres::serve(server.query.clone(), TenantId::default(), listener);
         let stopped = server.stopped.clone();
         tasks.spawn(async move {
             tokio::select! {

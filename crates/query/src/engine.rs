@@ -10,11 +10,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use catalog::Snapshot;
 use datafusion::catalog::TableProvider;
+use datafusion::common::ParamValues;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::RecordBatchStream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -138,10 +140,35 @@ impl QueryEngine {
     /// # Errors
     /// [`QueryError`]; errors while running come through the stream, see [`crate::stream_error`].
     pub async fn sql(&self, tenant: &TenantId, sql: &str) -> Result<QueryResult, QueryError> {
+        let context = self.session();
+        let state = context.state();
+        let dialect = state.config_options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect)?;
+        self.run(&context, tenant, statement, None, self.inner.options.timeout)
+            .await
+    }
+
+    /// As [`Self::sql`], for a statement that is parsed and whose parameters are given. Its tables are registered in
+    /// `context`, so the context is of no use for another.
+    pub(crate) async fn run(
+        &self,
+        context: &SessionContext,
+        tenant: &TenantId,
+        statement: Statement,
+        parameters: Option<ParamValues>,
+        timeout: Duration,
+    ) -> Result<QueryResult, QueryError> {
         let permit = self.admit().await?;
-        let timeout = self.inner.options.timeout;
-        let planned = tokio::time::timeout(timeout, self.plan(tenant, sql)).await;
-        let stream = planned.map_err(|_| QueryError::Timeout(timeout))??;
+        let start = async {
+            let mut plan = self.plan(context, tenant, statement).await?;
+            if let Some(parameters) = &parameters {
+                plan = plan.replace_params_with_values(parameters)?;
+            }
+            let frame = context.execute_logical_plan(plan).await?;
+            Ok::<_, QueryError>(frame.execute_stream().await?)
+        };
+        let started = tokio::time::timeout(timeout, start).await;
+        let stream = started.map_err(|_| QueryError::Timeout(timeout))??;
         let schema = stream.schema();
         let deadline = Box::pin(tokio::time::sleep(timeout));
         let rows_left = self.inner.options.max_rows.unwrap_or(u64::MAX);
@@ -159,11 +186,14 @@ impl QueryEngine {
         })
     }
 
-    async fn plan(&self, tenant: &TenantId, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
-        let context = self.session();
+    /// The plan of a statement that only reads. Its tables, all of one snapshot, are registered in `context`.
+    pub(crate) async fn plan(
+        &self,
+        context: &SessionContext,
+        tenant: &TenantId,
+        mut statement: Statement,
+    ) -> Result<LogicalPlan, QueryError> {
         let state = context.state();
-        let dialect = state.config_options().sql_parser.dialect;
-        let mut statement = state.sql_to_statement(sql, &dialect)?;
         let references = state.resolve_table_references(&statement)?;
         let named = references.iter().map(|r| r.table()).collect::<BTreeSet<_>>();
         let about_tables = references.iter().any(|r| r.schema() == Some("information_schema"))
@@ -186,8 +216,7 @@ impl QueryEngine {
             .with_allow_dml(false)
             .with_allow_statements(false);
         allowed.verify_plan(&plan)?;
-        let frame = context.execute_logical_plan(plan).await?;
-        Ok(frame.execute_stream().await?)
+        Ok(plan)
     }
 
     /// Tables of a tenant, all of one snapshot.

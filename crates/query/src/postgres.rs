@@ -1,22 +1,34 @@
 //! The PostgreSQL wire protocol, so that psql and BI tools connect.
 //!
-//! One tenant per listener. Each statement sees the tables as of its planning. Off by default, and without
-//! authentication: listen on loopback, or put a proxy that authenticates in front.
+//! One tenant per listener. A statement runs as over HTTP: it reads only, sees one snapshot, and is held to the same limits;
+//! a prepared statement sees a new snapshot at each execution. Off by default, and without authentication: listen on
+//! loopback, or put a proxy that authenticates in front.
+
+mod statements;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
-use datafusion_postgres::ServerOptions;
+use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
+use datafusion_postgres::pgwire::api::auth::StartupHandler;
+use datafusion_postgres::pgwire::api::auth::noop::NoopStartupHandler;
+use datafusion_postgres::pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
+use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
+use datafusion_postgres::pgwire::api::{ConnectionManager, PgWireServerHandlers};
+use datafusion_postgres::pgwire::tokio::process_socket;
 use schema::TenantId;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
+use self::statements::Statements;
 use crate::views::TABLES;
 use crate::{QueryEngine, QueryError};
 
-/// Tables of a tenant, made anew at each use.
+/// The names of a tenant's tables and their columns, for the tables of `pg_catalog`.
 struct TenantSchema {
     engine: QueryEngine,
     tenant: TenantId,
@@ -50,22 +62,79 @@ impl SchemaProvider for TenantSchema {
     }
 }
 
-/// Serves a tenant until the future is dropped.
+/// What every connection is served with.
+struct Handlers {
+    statements: Arc<Statements>,
+    startup: Arc<Startup>,
+    cancel: Arc<DefaultCancelHandler>,
+}
+
+/// Lets everybody in, and remembers connections so that their queries can be cancelled.
+struct Startup(Arc<ConnectionManager>);
+
+#[async_trait]
+impl NoopStartupHandler for Startup {
+    fn connection_manager(&self) -> Option<Arc<ConnectionManager>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl PgWireServerHandlers for Handlers {
+    fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
+        Arc::clone(&self.statements)
+    }
+
+    fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
+        Arc::clone(&self.statements)
+    }
+
+    fn startup_handler(&self) -> Arc<impl StartupHandler> {
+        Arc::clone(&self.startup)
+    }
+
+    fn cancel_handler(&self) -> Arc<impl CancelHandler> {
+        Arc::clone(&self.cancel)
+    }
+}
+
+/// Serves a tenant until the future is dropped, which ends all connections.
 ///
 /// # Errors
-/// [`QueryError`] if the address cannot be used.
-pub async fn serve(engine: QueryEngine, tenant: TenantId, listen: SocketAddr) -> Result<(), QueryError> {
-    let context = engine.session();
+/// [`QueryError::Internal`] if the tables of `pg_catalog` cannot be set up.
+pub async fn serve(engine: QueryEngine, tenant: TenantId, listener: TcpListener) -> Result<(), QueryError> {
+    let template = engine.session();
     let catalog = Arc::new(MemoryCatalogProvider::new());
-    catalog.register_schema("public", Arc::new(TenantSchema { engine, tenant }))?;
-    context.register_catalog("otlp", catalog);
-    let provider = datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
-    datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog(&context, "otlp", provider)
+    let names = TenantSchema {
+        engine: engine.clone(),
+        tenant: tenant.clone(),
+    };
+    catalog.register_schema("public", Arc::new(names))?;
+    template.register_catalog("otlp", catalog);
+    setup_pg_catalog(&template, "otlp", EmptyContextProvider)
         .map_err(|error| QueryError::Internal(error.to_string()))?;
-    let options = ServerOptions::new()
-        .with_host(listen.ip().to_string())
-        .with_port(listen.port());
-    datafusion_postgres::serve(Arc::new(context), &options)
-        .await
-        .map_err(|error| QueryError::Unavailable(format!("PostgreSQL protocol on {listen}: {error}")))
+    let connections = Arc::new(ConnectionManager::new());
+    let handlers = Arc::new(Handlers {
+        statements: Arc::new(Statements::new(engine, tenant, template)),
+        startup: Arc::new(Startup(Arc::clone(&connections))),
+        cancel: Arc::new(DefaultCancelHandler::new(connections)),
+    });
+    let mut serving = JoinSet::new();
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Such as too many open files: others may still be served, and this passes.
+                tracing::warn!(%error, "a PostgreSQL client could not be accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let handlers = Arc::clone(&handlers);
+        serving.spawn(async move {
+            if let Err(error) = process_socket(socket, None, handlers).await {
+                tracing::debug!(%error, %peer, "a PostgreSQL connection broke");
+            }
+        });
+        while serving.try_join_next().is_some() {}
+    }
 }
