@@ -238,7 +238,7 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
     let times = merged.column(columns::time_column(dataset));
     let (min_ts, max_ts) = times.map_or((0, 0), |times| crate::segment::least_and_greatest(times.values()));
     Ok(WrittenPart {
-        rows: order.rows.len(),
+        rows: rows.len(),
         min_ts,
         max_ts,
         footer_bytes: bytes.len() - footer_from,
