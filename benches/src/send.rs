@@ -63,6 +63,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    fn add(&mut self, other: Self) {
+        self.acked += other.acked;
+        self.rejected += other.rejected;
+        self.requests += other.requests;
+        self.retries += other.retries;
+        self.latencies.extend(other.latencies);
+    }
+
     /// Acknowledged items a second of wall-clock time.
     pub fn rate(&self) -> f64 {
         self.acked as f64 / self.elapsed.as_secs_f64().max(1e-9)
@@ -137,12 +145,13 @@ async fn flat_out(clients: Vec<Client>, source: Receiver<Result<Request>>) -> Re
             }
         });
     }
-    gather(tasks).await
+    gather(tasks, Outcome::default()).await
 }
 
 async fn steady(clients: Vec<Client>, mut source: Receiver<Result<Request>>, rate: f64) -> Result<Outcome> {
     let mut tasks: JoinSet<Result<Outcome>> = JoinSet::new();
     let begun = Instant::now();
+    let mut total = Outcome::default();
     let mut sent = 0u64;
     let mut number = 0;
     while let Some(request) = source.recv().await {
@@ -157,22 +166,21 @@ async fn steady(clients: Vec<Client>, mut source: Receiver<Result<Request>>, rat
             client.export(request, due, &mut outcome).await?;
             Ok(outcome)
         });
+        // What is answered is no longer in the set, which then holds what is not.
+        while let Some(outcome) = tasks.try_join_next() {
+            total.add(outcome.context("a sender failed")??);
+        }
         if tasks.len() > BACKLOG {
             bail!("{BACKLOG} requests are unanswered: the server cannot hold {rate:.0} items/s");
         }
     }
-    gather(tasks).await
+    gather(tasks, total).await
 }
 
-async fn gather(mut tasks: JoinSet<Result<Outcome>>) -> Result<Outcome> {
-    let mut total = Outcome::default();
+/// Adds the outcomes of all tasks to `total`.
+async fn gather(mut tasks: JoinSet<Result<Outcome>>, mut total: Outcome) -> Result<Outcome> {
     while let Some(outcome) = tasks.join_next().await {
-        let outcome = outcome.context("a sender failed")??;
-        total.acked += outcome.acked;
-        total.rejected += outcome.rejected;
-        total.requests += outcome.requests;
-        total.retries += outcome.retries;
-        total.latencies.extend(outcome.latencies);
+        total.add(outcome.context("a sender failed")??);
     }
     Ok(total)
 }

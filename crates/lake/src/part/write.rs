@@ -71,7 +71,8 @@ fn zstd() -> Result<Compression, LakeError> {
 const fn page_rows(dataset: Dataset) -> usize {
     match dataset {
         Dataset::Spans => BLOCK_ROWS,
-        _ => 4 * BLOCK_ROWS,
+        // Nobody looks for one row of these.
+        _ => 32_768,
     }
 }
 
