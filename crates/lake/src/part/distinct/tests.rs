@@ -182,5 +182,5 @@ fn runs_and_packed_numbers_are_told_apart() {
     out.clear();
     // Three of the run complete the first group of eight.
     put_codes(&mut out, &[1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6], 3);
-    assert_eq!(out, [3, 0b11_010_001, 0b0_101_100_0, 0b110_110_11, 16, 6]);
+    assert_eq!(out, [3, 0b1101_0001, 0b0101_1000, 0b1101_1011, 16, 6]);
 }
