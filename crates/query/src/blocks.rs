@@ -31,7 +31,7 @@ use crate::reader::{CountedReader, ScanBudget};
 use crate::table::conform;
 
 /// Rows read at once: whole blocks, and of spans a row group, which an object store answers with one range.
-const CHUNK_ROWS: usize = 8 * BLOCK_ROWS;
+const CHUNK_ROWS: usize = 4 * BLOCK_ROWS;
 
 /// A scan of parts.
 pub(crate) struct BlockScan {

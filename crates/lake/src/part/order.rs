@@ -19,11 +19,11 @@ use super::merge::Merged;
 use crate::LakeError;
 
 /// Rows of a page, and of a block of spans: a trace lookup reads one page of each column.
-pub const BLOCK_ROWS: usize = 4096;
+pub const BLOCK_ROWS: usize = 8192;
 
-/// Rows of a row group. Of spans, eight blocks: small enough that one ranged read of about 1 MiB brings all columns of
+/// Rows of a row group. Of spans, four blocks: small enough that one ranged read of about 1 MiB brings all columns of
 /// a trace, large enough that dictionaries and footers cost 0.3 B/span.
-pub const ROW_GROUP_ROWS: usize = 8 * BLOCK_ROWS;
+pub const ROW_GROUP_ROWS: usize = 4 * BLOCK_ROWS;
 
 /// Rows of a row group where no lookup by id needs small ones: dictionaries are repeated less often.
 const LARGE_ROW_GROUP_ROWS: usize = 131_072;
