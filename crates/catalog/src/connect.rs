@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use schema::{Dataset, TenantId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqliteConnection};
 
 use crate::db::Pools;
 use crate::{CatalogError, CatalogUrl, Result};
@@ -127,6 +127,7 @@ async fn sqlite_file(path: &Path, options: ConnectOptions) -> Result<Pools> {
             .max_lifetime(None)
             .idle_timeout(None)
             .test_before_acquire(false) // a file does not hang up
+            .before_acquire(|connection, _| Box::pin(usable(connection)))
     };
     let writer = common
         .clone()
@@ -137,6 +138,18 @@ async fn sqlite_file(path: &Path, options: ConnectOptions) -> Result<Pools> {
         .connect_with(common.pragma("query_only", "ON"))
         .await?;
     Ok(Pools::Sqlite { writer, reader })
+}
+
+/// Whether a connection can begin a transaction; another one takes its place if not.
+///
+/// When a statement or a commit fails for want of space, SQLite ends the transaction by itself. The rollback that follows
+/// then fails, and sqlx takes the connection to be inside a transaction from then on, space or not.
+async fn usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A rollback may still be on its way; the ping is answered after it.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// One connection that is never closed, because the database dies with it.
@@ -185,4 +198,29 @@ async fn postgres_pool(postgres: &PgConnectOptions, options: ConnectOptions) -> 
         })
         .connect_with(postgres.clone().application_name("otlp-rust"))
         .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_does_not_spoil_the_connection() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = CatalogUrl::Sqlite(directory.path().join("catalog.db"));
+        let catalog = Catalog::connect(&url, ConnectOptions::default()).await.unwrap();
+        let write = |sql: &'static str| catalog.pools.write(sql, Vec::new());
+        write("CREATE TABLE filling (bytes BLOB)").await.unwrap();
+        let Pools::Sqlite { writer, .. } = &catalog.pools else {
+            panic!("not SQLite")
+        };
+        // As many pages as there are now: the same error that a full disk gives.
+        sqlx::query("PRAGMA max_page_count = 1").execute(writer).await.unwrap();
+        let insert = "INSERT INTO filling VALUES (zeroblob(100000))";
+        let full = write(insert).await.unwrap_err();
+        assert!(matches!(full, CatalogError::Refused(_)), "{full:?}");
+        // A new connection knows nothing of the limit, as if there were space again.
+        write(insert).await.unwrap();
+        catalog.close().await;
+    }
 }

@@ -35,11 +35,12 @@ pub enum LakeError {
 }
 
 impl LakeError {
-    /// Whether the same call may succeed later without anybody doing anything.
+    /// Whether the same call may succeed later: after a pause, or when an operator has made room on the disk or mended the
+    /// database's login. Whoever sends data must keep it until then.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error, object_store::Error::NotSupported { .. }),
-            Self::Catalog(error) => error.is_retryable(),
+            Self::Catalog(error) => error.is_retryable() || matches!(error, CatalogError::Refused(_)),
             Self::Task(_) | Self::Background(_) => true,
             Self::Damaged { .. } | Self::Arrow(_) | Self::Parquet(_) | Self::Compression(_) => false,
         }
