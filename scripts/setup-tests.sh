@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: PostgreSQL and Redis (Debian), a Python environment with the
+# Installs what the tests need and this machine lacks: PostgreSQL, Redis and libfaketime (Debian), a Python environment with the
 # OpenTelemetry clients, Node 20+ with the JavaScript clients and Azurite, cargo-nextest and cargo-deny.
 # What is there already is used as it is; a second run takes about a second. Nothing is started.
 set -euo pipefail
@@ -13,6 +13,9 @@ missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
+# Clocks that jump, and a disk that fills (tests/torture).
+compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
+command -v mkfs.ext4 >/dev/null || [ -x /sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ "${#missing[@]}" -gt 0 ]; then
     say "installing ${missing[*]}"

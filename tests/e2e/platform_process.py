@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,12 +27,21 @@ def binary(name, variable):
 
 
 def free_ports(count):
-    """Loopback ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Loopback ports that were free a moment ago.
+
+    They lie below those that the kernel gives to outgoing connections (from 32768 on): while a server is down, a connection
+    that looks for it could otherwise be given the server's own port, connect to itself and keep the server from coming back.
+    """
+    sockets = []
     try:
-        for one in sockets:
+        while len(sockets) < count:
+            one = socket.socket()
+            sockets.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", 0))
+            try:
+                one.bind(("127.0.0.1", random.randrange(10_000, 32_000)))
+            except OSError:
+                sockets.pop().close()
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:
@@ -81,7 +91,8 @@ class Platform:
     def pid(self):
         return self.process.pid
 
-    def start(self):
+    def spawn(self):
+        """Starts the process and does not wait for anything."""
         command = [binary("otlp-rust", "OTLP_RUST_BIN"), "serve", "--data-dir", self.data_dir]
         command += ["--otlp-grpc", self.grpc_target, "--otlp-http", f"127.0.0.1:{self.otlp_port}"]
         command += ["--http", f"127.0.0.1:{self.http_port}", "--admin", f"127.0.0.1:{self.admin_port}", *self.args]
@@ -89,15 +100,21 @@ class Platform:
             self.process = subprocess.Popen(
                 [str(part) for part in command], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env
             )
+
+    def ready(self):
+        try:
+            return requests.get(f"{self.http_url}/readyz", timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def start(self):
+        self.spawn()
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log_tail()}")
-            try:
-                if requests.get(f"{self.http_url}/readyz", timeout=2).status_code == 200:
-                    return self
-            except requests.RequestException:
-                pass
+            if self.ready():
+                return self
             time.sleep(0.02)
         self.kill()
         raise RuntimeError(f"the server was not ready after {START_SECONDS} s:\n{self.log_tail()}")

@@ -36,7 +36,18 @@ class Postgres:
             self.as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         (self.port,) = free_ports(1)
         self._run("initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-        with open(self.folder / "log", "wb") as log:
+        self.process = None
+        try:
+            self.start()
+        except RuntimeError:
+            self.stop()
+            raise
+
+    def start(self):
+        """Starts the server unless it runs, and waits until it takes connections."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [self.bin / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"]
                 + ["-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=200"],
@@ -45,10 +56,14 @@ class Postgres:
         deadline = time.monotonic() + 30
         while subprocess.call([self.bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], cwd="/") != 0:
             if time.monotonic() > deadline or self.process.poll() is not None:
-                text = (self.folder / "log").read_text(errors="replace")
-                self.stop()
-                raise RuntimeError(f"PostgreSQL did not start:\n{text}")
+                raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text(errors='replace')[-3000:]}")
             time.sleep(0.1)
+
+    def stop_at_once(self):
+        """Cuts every connection and ends without a checkpoint; the next start recovers from the log."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(20)
 
     def _run(self, command, *arguments):
         done = subprocess.run(
@@ -102,10 +117,13 @@ class S3:
             "OTLP_RUST__STORE__S3__ALLOW_HTTP": "true",
         }
 
-    def stop(self):
+    def stop(self, keep_to=None):
+        """Ends it and removes what it stored, or moves that to `keep_to`."""
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(20)
+        if keep_to is not None:
+            shutil.move(self.folder, keep_to)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,0 +1,31 @@
+"""How long nobody was acked although clients tried."""
+
+import threading
+import time
+
+
+class Availability:
+    """Times are seconds of the monotonic clock."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._last = None
+        self.longest = (0.0, None)  # seconds, when it began
+        self._killed = None
+        self.after_kills = []  # (seconds from the kill to the next ack, when it was)
+
+    def acked(self):
+        now = time.monotonic()
+        with self._lock:
+            if self._last is not None and now - self._last > self.longest[0]:
+                self.longest = (now - self._last, self._last)
+            self._last = now
+            if self._killed is not None:
+                self.after_kills.append((now - self._killed, self._killed))
+                self._killed = None
+
+    def killed(self):
+        """The only process has just been killed. A kill before the last one was overcome extends its outage."""
+        with self._lock:
+            if self._killed is None:
+                self._killed = time.monotonic()

@@ -1,0 +1,41 @@
+"""A PostgreSQL that stops without a goodbye, cuts connections, dawdles, and commits without saying so."""
+
+import time
+
+import psycopg
+
+from torture.proxies import MUTE, PASS, SLOW
+
+
+def stop(run, fault):
+    """As a fail-over looks to clients: connections break in the middle of whatever they did, then nothing answers, then
+    the database is back with what it had committed (crash recovery from its log)."""
+    with run.topology.members:
+        run.topology.postgres.stop_at_once()
+        time.sleep(fault.between(0.2, 2.5))
+        run.topology.postgres.start()
+
+
+def cut(run, fault):
+    with psycopg.connect(run.topology.database, connect_timeout=5, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'otlp-rust'")
+
+
+def _during(run, fault, mode, seconds, delay=0.0):
+    nodes = list(run.topology.nodes) if fault.luck > 0.4 else [fault.pick(run.topology.nodes)]
+    try:
+        for node in nodes:
+            node.database.set(mode, delay)
+        time.sleep(seconds)
+    finally:
+        for node in nodes:
+            node.database.set(PASS)
+
+
+def slow(run, fault):
+    _during(run, fault, SLOW, fault.between(1, 4), delay=fault.between(0.02, 0.2))
+
+
+def lose_replies(run, fault):
+    """Transactions commit and whoever committed them is not told."""
+    _during(run, fault, MUTE, fault.between(0.3, 2))

@@ -1,0 +1,93 @@
+"""Processes that die, end, sleep, come and go."""
+
+import time
+
+from torture.topologies import LEASE_SECONDS
+
+# So long a kill waits for the step it is aimed at. Compaction and collection come every few hundred ms.
+AIM_SECONDS = 4
+# Which role takes a step.
+STEP_ROLES = {"commit": "ingest", "catalog": "ingest", "compaction": "compact", "garbage collection": "compact"}
+
+
+def _restart(run, node, fault):
+    """At once in most cases, sometimes after a while, as after a lost machine."""
+    if fault.luck > 0.75:
+        time.sleep((fault.luck - 0.75) * 8)
+    node.start()
+
+
+def kill(run, fault):
+    node = fault.pick(run.topology.nodes)
+    with node.lock:
+        node.kill()
+        run.killed(node)
+        _restart(run, node, fault)
+
+
+def kill_in(step):
+    def action(run, fault):
+        node = fault.pick(run.topology.of_role(STEP_ROLES[step]))
+        phase = "before" if fault.luck < 0.5 else "after"
+        with node.lock:
+            hit = run.topology.aim(node, step, phase, AIM_SECONDS)
+            node.kill()
+            run.killed(node)
+            node.start()
+        return None if hit else "kill -9 at any moment"
+
+    return action
+
+
+def kill_in_start(run, fault):
+    node = fault.pick(run.topology.nodes)
+    with node.lock:
+        node.kill()
+        node.start()
+        time.sleep(fault.between(0, 0.4))
+        node.kill()
+        run.killed(node)
+        node.start()
+
+
+def terminate(run, fault):
+    node = fault.pick(run.topology.nodes)
+    with node.lock:
+        if not node.platform.alive():
+            node.start()
+        code = node.terminate()
+        if code != 0:
+            # Killed in start-up by SIGTERM itself is no crash.
+            run.note(f"{node.name} ended with {code} after SIGTERM")
+        node.start()
+
+
+def pause(run, fault):
+    node = fault.pick(run.topology.nodes)
+    with node.lock:
+        node.paused = True
+        try:
+            node.pause(fault.between(LEASE_SECONDS + 0.5, 2 * LEASE_SECONDS + 0.5))
+        finally:
+            node.paused = False
+
+
+def change_members(run, fault):
+    """Adds a process while there is room, else removes one that was added."""
+    topology = run.topology
+    with topology.members:
+        if len(topology.nodes) < topology.MOST:
+            node = topology.make_node(fault.pick([list(roles) for roles in topology.ROLES]))
+            with node.lock:
+                node.start()
+            topology.nodes.append(node)
+            return "process added"
+        node = fault.pick(topology.nodes[len(topology.ROLES) :])
+        with node.lock:
+            topology.nodes.remove(node)
+            if fault.luck < 0.5:
+                node.terminate()
+            else:
+                node.kill()
+            topology.gone.append(node)
+        return "process removed"

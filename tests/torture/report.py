@@ -1,0 +1,78 @@
+"""What a run found, as data and as a table."""
+
+import statistics
+
+
+def result(run):
+    """Everything worth keeping of a run, ready for JSON."""
+    counts = {}
+    for kind, *_ in run.faults:
+        if kind is not None:
+            counts[kind] = counts.get(kind, 0) + 1
+    totals, found = run.ledger.totals(), run.checker.counts()
+    longest, since = run.availability.longest
+    alone = [seconds for seconds, at in run.availability.after_kills if _alone(run, at, at + seconds)]
+    return {
+        "topology": run.topology.name, "seed": run.seed, "seconds": run.seconds, "every": run.every,
+        "faults": dict(sorted(counts.items())), "fault_count": sum(counts.values()),
+        "acked": totals["acked"], "given_up": totals["given up"], "in_flight": totals["in flight"], **found,
+        "drops_invited": len(run.refusals), "reads": run.checker.reads, "reads_unanswered": run.checker.unanswered,
+        "longest_unavailability_seconds": round(longest, 2),
+        "longest_unavailability_during": sorted({k for k, _, began, ended in run.faults if since is not None and k
+                                                 and _overlap(run, began, ended, since, since + longest)}),
+        "after_kill_seconds": {
+            "kills": len(run.availability.after_kills), "alone": len(alone),
+            "worst": round(max(alone), 2) if alone else None, "median": round(statistics.median(alone), 2) if alone else None,
+        },
+        "retries": run.retries, "unanswered_reasons": dict(sorted(run.checker.reasons.items(), key=lambda kv: -kv[1])[:20]),
+        "own_exits": run.topology.exits(), "notes": run.notes, "failures": run.failures,
+        "refusals": run.refusals, "findings": run.checker.findings,
+    }
+
+
+def _overlap(run, began, ended, since, until):
+    began, ended = began + run.started, (run.elapsed() if ended is None else ended) + run.started
+    return began < until and ended > since
+
+
+def _alone(run, since, until):
+    """Whether no other fault was at work between a kill and the ack after it."""
+    return sum(_overlap(run, began, ended, since, until) for _, _, began, ended in run.faults) <= 1
+
+
+def failed(one):
+    """Whether a result breaks a promise."""
+    return bool(
+        one["lost"] or one["duplicated"] or one["unknown"] or one["stripped"] or one["drops_invited"] or one["failures"]
+        or one["in_flight"]
+    )
+
+
+def markdown(results, command):
+    """The table of a run over one or several topologies."""
+    rows = [
+        ("seed", lambda r: r["seed"]),
+        ("minutes", lambda r: round(r["seconds"] / 60, 1)),
+        ("faults", lambda r: r["fault_count"]),
+        ("items acked", lambda r: f"{r['acked']:,}"),
+        ("acked items lost", lambda r: r["lost"]),
+        ("items shown twice", lambda r: r["duplicated"]),
+        ("items never sent", lambda r: r["unknown"]),
+        ("items without their resource or series", lambda r: r["stripped"]),
+        ("answers that make exporters drop data", lambda r: r["drops_invited"]),
+        ("reads compared with the ledger", lambda r: f"{r['reads'] - r['reads_unanswered']:,}"),
+        ("longest time without an ack", lambda r: f"{r['longest_unavailability_seconds']} s ({', '.join(r['longest_unavailability_during']) or 'no fault'})"),
+        ("kill -9 of the only process to the next ack", _after_kill),
+    ]
+    names = [r["topology"] for r in results]
+    lines = [f"`{command}`", "", f"| | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    lines += [f"| {name} | {' | '.join(str(value(r)) for r in results)} |" for name, value in rows]
+    kinds = sorted({kind for r in results for kind in r["faults"]})
+    lines += ["", f"| fault | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    lines += [f"| {kind} | {' | '.join(str(r['faults'].get(kind, '')) for r in results)} |" for kind in kinds]
+    return "\n".join(lines) + "\n"
+
+
+def _after_kill(one):
+    kills = one["after_kill_seconds"]
+    return f"worst {kills['worst']} s, median {kills['median']} s ({kills['alone']} kills without another fault)" if kills["alone"] else "-"
