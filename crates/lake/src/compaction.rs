@@ -53,6 +53,8 @@ pub struct CompactionReport {
     pub runs: u64,
     /// Rows rewritten.
     pub rows: u64,
+    /// Rows left out because an equal one is there.
+    pub duplicates: u64,
     /// Bytes read, as stored.
     pub input_bytes: u64,
     /// Bytes written.
@@ -65,6 +67,7 @@ impl CompactionReport {
     pub(crate) fn add(&mut self, other: Self) {
         self.runs += other.runs;
         self.rows += other.rows;
+        self.duplicates += other.duplicates;
         self.input_bytes += other.input_bytes;
         self.output_bytes += other.output_bytes;
         self.elapsed += other.elapsed;
@@ -145,14 +148,22 @@ impl Lake {
     ) -> Result<CompactionReport, LakeError> {
         let started = Instant::now();
         let mut batches = self.slices(slices).await?;
+        let mut rows = 0;
+        let mut inputs = Vec::with_capacity(slices.len() + parts.len());
+        for slice in &batches {
+            inputs.push(rows);
+            rows += slice.num_rows() as u32;
+        }
         for part in parts {
+            inputs.push(rows);
             for batch in self.stored_batches(part).await? {
                 let batch = part::decode_blocks(dataset, batch)?;
+                rows += batch.num_rows() as u32;
                 batches.push(Arc::new(SparseBatch::from_dense(&batch)?));
             }
         }
         let level = parts.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
-        let written = background::run(move || rewrite_rows(dataset, batches)).await??;
+        let written = background::run(move || rewrite_rows(dataset, batches, inputs)).await??;
         let mut report = CompactionReport {
             runs: 1,
             ..Default::default()
@@ -165,6 +176,7 @@ impl Lake {
         let mut add = Vec::with_capacity(written.len());
         for part in written {
             report.rows += part.rows as u64;
+            report.duplicates += part.duplicates as u64;
             report.output_bytes += part.bytes.len() as u64;
             add.push(self.store_part(tenant, dataset, level, part).await?);
         }
@@ -185,8 +197,9 @@ impl Lake {
         }
         report.elapsed = started.elapsed();
         tracing::debug!(
-            %tenant, %dataset, level, rows = report.rows, input_bytes = report.input_bytes,
-            output_bytes = report.output_bytes, elapsed_ms = report.elapsed.as_millis() as u64, "compacted"
+            %tenant, %dataset, level, rows = report.rows, duplicates = report.duplicates,
+            input_bytes = report.input_bytes, output_bytes = report.output_bytes,
+            elapsed_ms = report.elapsed.as_millis() as u64, "compacted"
         );
         Ok(report)
     }
@@ -305,10 +318,15 @@ fn due_parts(parts: Vec<Part>, options: &CompactionOptions) -> Option<Vec<Part>>
     None
 }
 
-/// Merges, splits by day, sorts and encodes.
-fn rewrite_rows(dataset: Dataset, batches: Vec<Arc<SparseBatch>>) -> Result<Vec<WrittenPart>, LakeError> {
+/// Merges, splits by day, sorts and encodes. `inputs` are the numbers of the rows with which slices and parts begin.
+fn rewrite_rows(
+    dataset: Dataset,
+    batches: Vec<Arc<SparseBatch>>,
+    inputs: Vec<u32>,
+) -> Result<Vec<WrittenPart>, LakeError> {
     let batches = part::encode_rows(dataset, batches)?;
-    let merged = part::merge(dataset, &batches)?;
+    let mut merged = part::merge(dataset, &batches)?;
+    merged.inputs = inputs;
     // What is merged is not needed any more; the memory is for what is written.
     drop(batches);
     let mut written = Vec::new();
@@ -324,6 +342,11 @@ fn rewrite_rows(dataset: Dataset, batches: Vec<Arc<SparseBatch>>) -> Result<Vec<
                     schema: merged.schema.clone(),
                     columns: columns.collect::<Result<_, _>>()?,
                     rows: rows.len(),
+                    inputs: merged
+                        .inputs
+                        .iter()
+                        .map(|start| rows.partition_point(|row| row < start) as u32)
+                        .collect(),
                 };
                 written.push(part::write(dataset, day)?);
             }
@@ -352,7 +375,8 @@ fn by_day(dataset: Dataset, merged: &Merged) -> Vec<Option<Vec<u32>>> {
     let mut groups = days.into_values().collect::<Vec<_>>();
     if groups.len() > MAX_DAYS {
         groups.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
-        let rest = groups.drain(MAX_DAYS..).flatten().collect::<Vec<_>>();
+        let mut rest = groups.drain(MAX_DAYS..).flatten().collect::<Vec<_>>();
+        rest.sort_unstable(); // as the rows of each day are
         groups.push(rest);
     }
     groups.into_iter().map(Some).collect()

@@ -8,7 +8,10 @@ use telemetry::{CompactionRun, Telemetry};
 pub struct Recorder(pub Telemetry);
 
 impl Observer for Recorder {
-    fn compacted(&self, _: Dataset, report: &CompactionReport) {
+    fn compacted(&self, dataset: Dataset, report: &CompactionReport) {
+        if report.duplicates > 0 {
+            self.0.duplicates_dropped(dataset, report.duplicates);
+        }
         if report.runs > 0 {
             self.0.compaction(CompactionRun {
                 duration: report.elapsed,

@@ -140,6 +140,19 @@ impl<'a> Picker<'a> {
         Self { array, words }
     }
 
+    /// Which of the array's values the row has, if it has one.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn place(&self, row: u32) -> Option<usize> {
+        if self.array.validity.is_none() {
+            return Some(row as usize);
+        }
+        let (word, before) = self.words[row as usize / 64];
+        let bit = 1u64 << (row % 64);
+        (word & bit != 0).then(|| (before + (word & (bit - 1)).count_ones()) as usize)
+    }
+
     /// The column of these rows, in this order.
     ///
     /// # Errors
@@ -154,13 +167,9 @@ impl<'a> Picker<'a> {
         }
         let mut indices = Vec::new();
         let validity = BooleanBuffer::collect_bool(rows.len(), |i| {
-            let (word, before) = self.words[rows[i] as usize / 64];
-            let bit = 1u64 << (rows[i] % 64);
-            let valid = word & bit != 0;
-            if valid {
-                indices.push(before + (word & (bit - 1)).count_ones());
-            }
-            valid
+            let place = self.place(rows[i]);
+            indices.extend(place.map(|place| place as u32));
+            place.is_some()
         });
         let values = take(&self.array.values, &UInt32Array::from(indices), None)?;
         SparseArray::try_new(Some(NullBuffer::new(validity)), values)
@@ -313,6 +322,10 @@ mod tests {
         let picked = Picker::new(&joined).pick(&rows).unwrap().dense();
         let picked = picked.as_primitive::<Int64Type>().iter();
         assert!(picked.eq(rows.iter().map(|&row| expected[row as usize])));
+        let picker = Picker::new(&joined);
+        let values = joined.values().as_primitive::<Int64Type>();
+        let at = |row| picker.place(row).map(|place| values.value(place));
+        assert!((0..330).map(at).eq(expected.iter().copied()));
     }
 
     #[test]

@@ -209,6 +209,12 @@ impl Telemetry {
         m.compaction_output_bytes.inc_by(run.output_bytes);
     }
 
+    /// A compaction left out rows because equal ones are there.
+    pub fn duplicates_dropped(&self, dataset: Dataset, rows: u64) {
+        let duplicates = &self.0.metrics.compaction_duplicates;
+        duplicates.get_or_create(&DatasetLabel(dataset)).inc_by(rows);
+    }
+
     /// A compaction failed after `duration`; its input stays as it was.
     pub fn compaction_failed(&self, duration: Duration) {
         let m = &self.0.metrics;

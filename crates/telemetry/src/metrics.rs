@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     pub compaction_failures: Counter,
     pub compaction_duration: Histogram,
     pub compaction_rows: Counter,
+    pub compaction_duplicates: Family<DatasetLabel, Counter>,
     pub compaction_input_bytes: Counter,
     pub compaction_output_bytes: Counter,
     pub retention_rows_deleted: Family<DatasetLabel, Counter>,
@@ -112,6 +113,10 @@ impl Metrics {
                 "otlp_compaction_rows",
                 "Rows written by compactions",
                 Counter::default(),
+            ),
+            compaction_duplicates: r.family(
+                "otlp_compaction_duplicates",
+                "Rows that compactions left out because equal ones are there",
             ),
             compaction_input_bytes: r.one(
                 "otlp_compaction_input_bytes",

@@ -47,6 +47,7 @@ fn everything() -> Telemetry {
         input_bytes: 900,
         output_bytes: 300,
     });
+    t.duplicates_dropped(Dataset::Spans, 7);
     t.compaction_failed(MS);
     t.retention_deleted(Dataset::Spans, 11, 22);
     t.gc_deleted(3, 33);
@@ -84,6 +85,7 @@ fn every_event_shows_in_the_scrape() {
         "otlp_compaction_failures_total 1",
         "otlp_compaction_duration_seconds_count 2",
         "otlp_compaction_rows_total 100",
+        "otlp_compaction_duplicates_total{dataset=\"spans\"} 7",
         "otlp_compaction_input_bytes_total 900",
         "otlp_compaction_output_bytes_total 300",
         r#"otlp_retention_rows_deleted_total{dataset="spans"} 11"#,
@@ -129,7 +131,7 @@ fn the_text_is_well_formed() {
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
     }
-    assert_eq!(families.len(), 32);
+    assert_eq!(families.len(), 33);
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Merged {
     pub columns: Vec<SparseArray>,
     /// Number of rows.
     pub rows: usize,
+    /// Numbers of the rows with which the slices and parts begin that the rows came from; empty if that is not known.
+    pub inputs: Vec<u32>,
 }
 
 impl Merged {
@@ -71,5 +73,6 @@ pub fn merge(dataset: Dataset, batches: &[Arc<SparseBatch>]) -> Result<Merged, L
         schema: Arc::new(Schema::new(fields)),
         columns: merged,
         rows,
+        inputs: Vec::new(),
     })
 }

@@ -1,9 +1,11 @@
 //! Parts: sorted Parquet objects that compaction makes of slices and of smaller parts.
 //!
 //! `encode` turns logical columns into those that are stored (and back), `merge` brings rows of different schemas together,
-//! `order` decides where each row goes, `write` makes the Parquet object, `index` finds the rows of a trace in it.
+//! `order` decides where each row goes, `duplicates` which rows say nothing new, `write` makes the Parquet object, `index`
+//! finds the rows of a trace in it.
 
 mod distinct;
+mod duplicates;
 mod encode;
 pub mod index;
 mod levels;

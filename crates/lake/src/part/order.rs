@@ -14,6 +14,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use schema::sparse::SparseArray;
 use schema::{Dataset, columns};
 
+use super::duplicates::{Copies, Repeats};
 use super::index::TraceEntry;
 use super::merge::Merged;
 use crate::LakeError;
@@ -43,28 +44,25 @@ pub(super) struct Order {
     pub rows: Vec<u32>,
     /// Which blocks a trace is in; empty for other datasets.
     pub traces: Vec<TraceEntry>,
+    /// How many rows were left out because an equal one is there.
+    pub duplicates: usize,
 }
 
 /// Decides the order of a dataset's rows.
 pub(super) fn order(dataset: Dataset, merged: &Merged) -> Result<Order, LakeError> {
+    let newest = |id| Order {
+        rows: newest_by_id(merged, id, "seen_at"),
+        traces: Vec::new(),
+        duplicates: 0,
+    };
     match dataset {
         Dataset::Spans => spans(merged),
-        Dataset::Logs => Ok(Order {
-            rows: logs(merged)?,
-            traces: Vec::new(),
-        }),
-        Dataset::Resources => Ok(Order {
-            rows: newest_by_id(merged, "resource_id", "seen_at"),
-            traces: Vec::new(),
-        }),
-        Dataset::MetricSeries => Ok(Order {
-            rows: newest_by_id(merged, "series_id", "seen_at"),
-            traces: Vec::new(),
-        }),
-        Dataset::MetricSamples | Dataset::MetricHistograms | Dataset::Exemplars => Ok(Order {
-            rows: by_id(merged, "series_id", columns::time_column(dataset)),
-            traces: Vec::new(),
-        }),
+        Dataset::Logs => logs(merged),
+        Dataset::Resources => Ok(newest("resource_id")),
+        Dataset::MetricSeries => Ok(newest("series_id")),
+        Dataset::MetricSamples | Dataset::MetricHistograms | Dataset::Exemplars => {
+            points(merged, columns::time_column(dataset))
+        }
     }
 }
 
@@ -156,19 +154,24 @@ fn spans(merged: &Merged) -> Result<Order, LakeError> {
     for i in 1..offsets.len() {
         offsets[i] += offsets[i - 1];
     }
-    let mut traces = Vec::with_capacity(first.len() + first.len() / 64);
-    for (position, &trace) in by_start.iter().enumerate() {
-        let (from, to) = (offsets[position] as usize, offsets[position + 1] as usize);
-        let row = first[trace as usize].1 as usize;
-        for block in from / BLOCK_ROWS..=(to - 1) / BLOCK_ROWS {
-            traces.push(TraceEntry::new(id(row), block as u32));
-        }
-    }
     let mut clustered = vec![0u32; rows];
     for (row, &trace) in trace_of.iter().enumerate() {
         let slot = &mut offsets[rank[trace as usize] as usize];
         clustered[*slot as usize] = row as u32;
         *slot += 1;
+    }
+    let mut ends = offsets; // each has moved from the beginning of its trace to the end
+    ends.truncate(first.len());
+    let mut copies = Copies::new(merged, Repeats::Once);
+    drop_copied_spans(merged, &mut clustered, &mut ends, &mut copies)?;
+    let mut traces = Vec::with_capacity(first.len() + first.len() / 64);
+    let mut from = 0;
+    for (&trace, &to) in by_start.iter().zip(&ends) {
+        let (row, to) = (first[trace as usize].1 as usize, to as usize);
+        for block in from / BLOCK_ROWS..=(to - 1) / BLOCK_ROWS {
+            traces.push(TraceEntry::new(id(row), block as u32));
+        }
+        from = to;
     }
     let service = codes(merged.column("service_name"), rows)?;
     let name = codes(merged.column("name"), rows)?;
@@ -187,7 +190,52 @@ fn spans(merged: &Merged) -> Result<Order, LakeError> {
     Ok(Order {
         rows: clustered,
         traces,
+        duplicates: copies.dropped,
     })
+}
+
+/// Drops copies of spans from rows that are clustered by trace; `ends` says where each trace ends, before and after.
+fn drop_copied_spans(
+    merged: &Merged,
+    clustered: &mut Vec<u32>,
+    ends: &mut [u32],
+    copies: &mut Copies<'_>,
+) -> Result<(), LakeError> {
+    let (span_ids, _) = ids(merged, "span_id").as_chunks::<8>();
+    // Spans of one trace and id, in the order of their rows, as numbers: those of a trace are sorted in a moment.
+    let mut keys: Vec<(u64, u32)> = Vec::new();
+    let mut rows = Vec::new();
+    let (mut from, mut kept) = (0, 0);
+    for end in ends {
+        let to = *end as usize;
+        keys.clear();
+        keys.extend(clustered[from..to].iter().map(|&row| {
+            let id = span_ids.get(row as usize).copied().unwrap_or_default();
+            (u64::from_ne_bytes(id), row)
+        }));
+        keys.sort_unstable();
+        if keys.windows(2).all(|pair| pair[0].0 != pair[1].0) {
+            clustered.copy_within(from..to, kept);
+            kept += to - from;
+        } else {
+            rows.clear();
+            for run in keys.chunk_by(|a, b| a.0 == b.0) {
+                let start = rows.len();
+                rows.extend(run.iter().map(|key| key.1));
+                if run.len() > 1 {
+                    let left = copies.keep(&mut rows[start..])?;
+                    rows.truncate(start + left);
+                }
+            }
+            rows.sort_unstable();
+            clustered[kept..kept + rows.len()].copy_from_slice(&rows);
+            kept += rows.len();
+        }
+        from = to;
+        *end = kept as u32;
+    }
+    clustered.truncate(kept);
+    Ok(())
 }
 
 /// How much of a message decides what it is similar to; what follows rarely tells messages apart.
@@ -206,25 +254,36 @@ fn similar(hasher: &DefaultHashBuilder, message: &[u8]) -> u64 {
     hash
 }
 
-fn logs(merged: &Merged) -> Result<Vec<u32>, LakeError> {
+fn logs(merged: &Merged) -> Result<Order, LakeError> {
     let alike = alike(merged)?;
     let at = times(merged, "timestamp");
-    let mut by_time = at.iter().copied().zip(0u32..).collect::<Vec<_>>();
+    let mut by_time = (0u32..)
+        .zip(at)
+        .map(|(row, &at)| (at, alike[row as usize], row))
+        .collect::<Vec<_>>();
     by_time.sort_unstable();
-    let mut order = Vec::with_capacity(merged.rows);
+    let mut rows = by_time.into_iter().map(|key| key.2).collect::<Vec<_>>();
+    let mut copies = Copies::new(merged, Repeats::AsInOneInput);
+    let key = |row: u32| (at[row as usize], alike[row as usize]);
+    copies.drop_neighbours(&mut rows, |a, b| key(a) == key(b))?;
+    let mut order = Vec::with_capacity(rows.len());
     let mut keys: Vec<u64> = Vec::with_capacity(LARGE_ROW_GROUP_ROWS);
-    for group in by_time.chunks(LARGE_ROW_GROUP_ROWS) {
+    for group in rows.chunks(LARGE_ROW_GROUP_ROWS) {
         // What is alike comes together, and stays in the order of time.
         keys.clear();
         keys.extend(
             (0u64..)
                 .zip(group)
-                .map(|(place, row)| u64::from(alike[row.1 as usize]) << 32 | place),
+                .map(|(place, &row)| u64::from(alike[row as usize]) << 32 | place),
         );
         keys.sort_unstable();
-        order.extend(keys.iter().map(|key| group[(key & u64::from(u32::MAX)) as usize].1));
+        order.extend(keys.iter().map(|key| group[(key & u64::from(u32::MAX)) as usize]));
     }
-    Ok(order)
+    Ok(Order {
+        rows: order,
+        traces: Vec::new(),
+        duplicates: copies.dropped,
+    })
 }
 
 /// A number for each row, by which rows are ordered: first by service, then template, then resource.
@@ -264,6 +323,22 @@ fn alike(merged: &Merged) -> Result<Vec<u32>, LakeError> {
         *number = ranks[*number as usize];
     }
     Ok(numbers)
+}
+
+/// Points by series and time, without copies.
+fn points(merged: &Merged, time: &str) -> Result<Order, LakeError> {
+    let (series, _) = ids(merged, "series_id").as_chunks::<16>();
+    let at = times(merged, time);
+    let mut rows = by_id(merged, "series_id", time);
+    let mut copies = Copies::new(merged, Repeats::Once);
+    // Times first: they stand closer together, and mostly differ.
+    let alike = |a: usize, b: usize| at[a] == at[b] && series[a] == series[b];
+    copies.drop_neighbours(&mut rows, |a, b| alike(a as usize, b as usize))?;
+    Ok(Order {
+        rows,
+        traces: Vec::new(),
+        duplicates: copies.dropped,
+    })
 }
 
 /// Rows by a 16-byte id, then time. A part has far fewer ids than rows, and an id's rows mostly come in order of time:
@@ -339,6 +414,7 @@ mod tests {
                 .map(|column| SparseArray::from_dense(column).unwrap())
                 .collect(),
             rows: rows.len(),
+            inputs: Vec::new(),
         }
     }
 

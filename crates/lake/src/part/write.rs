@@ -32,6 +32,8 @@ pub struct WrittenPart {
     pub bytes: Bytes,
     /// Rows in it.
     pub rows: usize,
+    /// Rows that are not in it because an equal one is.
+    pub duplicates: usize,
     /// Least time of a row, ns.
     pub min_ts: UnixNanos,
     /// Greatest time of a row, ns.
@@ -211,7 +213,11 @@ fn write_group(
 /// # Errors
 /// [`LakeError`] if Arrow or Parquet refuse.
 pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError> {
-    let Order { rows, traces } = order(dataset, &merged)?;
+    let Order {
+        rows,
+        traces,
+        duplicates,
+    } = order(dataset, &merged)?;
     let physical = encode(dataset, RecordBatch::new_empty(merged.schema.clone()))?.schema();
     let options = ArrowWriterOptions::new()
         .with_properties(properties(dataset, &physical)?)
@@ -227,6 +233,7 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
             schema: merged.schema.clone(),
             columns: columns.collect::<Result<_, _>>()?,
             rows: rows.len(),
+            inputs: Vec::new(),
         };
         let writers = factory.create_column_writers(number)?;
         write_group(&mut writer, writers, dataset, &group, &mut distinct)?;
@@ -237,9 +244,12 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
     let footer_from = index_offset + trace_index.len();
     let bytes = Bytes::from(writer.into_inner()?);
     let times = merged.column(columns::time_column(dataset));
+    // Of the rows that are in the part: those that others made superfluous may be older than all of them.
+    let times = times.map(|times| Picker::new(times).pick(&rows)).transpose()?;
     let (min_ts, max_ts) = times.map_or((0, 0), |times| crate::segment::least_and_greatest(times.values()));
     Ok(WrittenPart {
         rows: rows.len(),
+        duplicates,
         min_ts,
         max_ts,
         footer_bytes: bytes.len() - footer_from,

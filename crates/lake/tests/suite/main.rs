@@ -3,6 +3,7 @@
 
 mod commit;
 mod compaction;
+mod duplicates;
 mod fixture;
 mod maintenance;
 mod rows;
