@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use schema::{Dataset, TenantId};
+use schema::{Dataset, TenantId, UnixNanos};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqliteConnection};
 
 use crate::db::Pools;
-use crate::{CatalogError, CatalogUrl, Result};
+use crate::{CatalogError, CatalogUrl, Result, segments};
 
 /// How to use the database's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,20 @@ impl Catalog {
     /// [`CatalogError::Unavailable`] when it gives none.
     pub async fn ping(&self) -> Result<()> {
         self.pools.fetch("SELECT 1", Vec::new()).await.map(|_| ())
+    }
+
+    /// The time by the database's clock (ns), which all its processes share; `None` for SQLite, whose clock is the
+    /// machine's.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unavailable`] when the database does not answer.
+    pub async fn time(&self) -> Result<Option<UnixNanos>> {
+        if let Pools::Sqlite { .. } = &self.pools {
+            return Ok(None);
+        }
+        let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000000 AS BIGINT)";
+        let rows = self.pools.fetch(sql, Vec::new()).await?;
+        Ok(Some(segments::only(&rows)?.int(0)?))
     }
 
     /// Folds SQLite's write-ahead log into its file and gives the log's space back, unless somebody reads or writes right

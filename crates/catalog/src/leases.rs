@@ -10,8 +10,12 @@ use schema::UnixNanos;
 use crate::db::Tx;
 use crate::{Catalog, CatalogError, Lease, Result, rules};
 
+/// A lease that would go on for so many times as long as it was asked for now was taken by a clock that was wrong, or is
+/// judged by one: it counts as expired, or nobody would do its work for hours. Fencing makes a mistake harmless.
+const DOUBTFUL: u32 = 10;
+
 impl Catalog {
-    /// Takes the lease if it is free or expired, renews it with the same token if it is ours, and returns nothing if
+    /// Takes the lease if it is free, expired or doubtfully long, renews it with the same token if it is ours, and returns nothing if
     /// somebody else holds it. `holder` must be unique to the process, not to the machine.
     ///
     /// # Errors
@@ -31,11 +35,21 @@ impl Catalog {
                    ON CONFLICT (name) DO UPDATE SET \
                    token = CASE WHEN lease.holder = excluded.holder THEN lease.token ELSE lease.token + 1 END, \
                    holder = excluded.holder, expires_at = excluded.expires_at \
-                   WHERE lease.holder = excluded.holder OR lease.expires_at <= $4 \
+                   WHERE lease.holder = excluded.holder OR lease.expires_at <= $4 OR lease.expires_at > $5 \
                    RETURNING token";
+        let doubtful = rules::after(now, ttl.saturating_mul(DOUBTFUL));
         let rows = self
             .pools
-            .write(sql, vec![name.into(), holder.into(), expires_at.into(), now.into()])
+            .write(
+                sql,
+                vec![
+                    name.into(),
+                    holder.into(),
+                    expires_at.into(),
+                    now.into(),
+                    doubtful.into(),
+                ],
+            )
             .await?;
         let lease = |token| Lease {
             name: name.to_owned(),

@@ -13,7 +13,7 @@
 //! stop. When the connection breaks during a commit the outcome is unknown: a retry of `commit_segment` then reports its
 //! own requests as duplicates, which means success.
 //!
-//! Time is always passed in; the crate reads no clock.
+//! Time is always passed in; the crate reads no clock. It only tells what the database's clock says ([`Catalog::time`]).
 
 mod columns;
 mod compaction;

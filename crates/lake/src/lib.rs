@@ -9,6 +9,7 @@
 mod background;
 mod blocks;
 mod cache;
+mod clock;
 mod commit;
 mod compaction;
 mod error;
@@ -31,6 +32,7 @@ use rand::RngCore;
 
 pub use blocks::RowReader;
 pub use cache::CacheSizes;
+pub use clock::CatalogClock;
 pub use commit::{Commit, Committed, Request, is_item, request_key};
 pub use compaction::{CompactionOptions, CompactionReport, Wanted};
 pub use error::LakeError;

@@ -7,9 +7,8 @@ use catalog::{Catalog, ConnectOptions};
 use config::Config;
 use ingest::IngestOptions;
 use lake::store::StoreLocation;
-use lake::{CacheSizes, CompactionOptions, Lake, MaintenanceOptions};
+use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions};
 use query::QueryOptions;
-use schema::SystemClock;
 use telemetry::Telemetry;
 use url::Url;
 
@@ -34,11 +33,14 @@ pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
         .with_context(|| format!("cannot open the object store {}", config.store.url))?;
     let store = lake::store::observed(store, telemetry.clone());
     let catalog = catalog(config).await?;
+    let clock = CatalogClock::start(&catalog)
+        .await
+        .context("the catalog does not tell the time")?;
     let sizes = CacheSizes::split(config.cache.max_bytes, location.is_local());
     Ok(Lake::new(
         store,
         catalog,
-        Arc::new(SystemClock),
+        clock,
         writer_name(),
         sizes,
         telemetry.clone(),

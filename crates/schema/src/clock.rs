@@ -1,7 +1,7 @@
 //! Time as a parameter, so that a test can move it by hand and replay any history.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since the Unix epoch, the time unit of OTLP and of every stored column. Covers the years 1970
 /// to 2262; negative values are never stored.
@@ -11,6 +11,12 @@ pub type UnixNanos = i64;
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The current time in ns since the Unix epoch.
     fn now(&self) -> UnixNanos;
+
+    /// For how long it is known that nobody set the clock. What was recorded earlier may seem older than it is: who
+    /// deletes by age what must be kept for a time asks this first.
+    fn steady_for(&self) -> Duration {
+        Duration::MAX
+    }
 }
 
 /// The operating system's clock.

@@ -23,6 +23,10 @@ impl Database {
         Self::new(&format!("sqlite://{}", path.display()))
     }
 
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.0, CatalogUrl::Postgres(_))
+    }
+
     fn options() -> ConnectOptions {
         ConnectOptions {
             max_connections: 8,

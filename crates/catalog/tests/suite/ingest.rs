@@ -1,7 +1,7 @@
 //! Commits, requests, columns and what a snapshot shows of them.
 
 use catalog::*;
-use schema::Dataset;
+use schema::{Clock as _, Dataset, SystemClock};
 
 use crate::fixture::*;
 
@@ -151,6 +151,15 @@ pub async fn expired_requests_are_forgotten(database: Database) {
     );
     assert_eq!(catalog.expire_requests(i64::MAX).await.unwrap(), 1);
     assert_eq!(snapshot(&catalog).await.slices.len(), 2);
+}
+
+pub async fn a_database_tells_its_time(database: Database) {
+    let catalog = database.migrated().await;
+    let told = catalog.time().await.unwrap();
+    assert_eq!(told.is_some(), database.is_postgres());
+    // The server of the tests runs on this machine.
+    let off = told.map_or(0, |told| (told - SystemClock.now()).abs());
+    assert!(off < 60 * SECOND, "{off} ns");
 }
 
 pub async fn columns_keep_their_order_and_any_name(database: Database) {

@@ -44,6 +44,19 @@ pub async fn a_lease_has_one_holder_until_it_expires(database: Database) {
     }
 }
 
+pub async fn a_lease_of_a_wrong_clock_holds_nobody_up(database: Database) {
+    let catalog = database.migrated().await;
+    let hours_ahead = NOW + 3 * 3600 * SECOND;
+    let wrong = catalog.acquire_lease("x", "p1", MINUTE, hours_ahead).await.unwrap().unwrap();
+    let right = catalog.acquire_lease("x", "p2", MINUTE, NOW).await.unwrap().unwrap();
+    assert_eq!(right.token, wrong.token + 1);
+    assert!(!catalog.renew_lease(&wrong, MINUTE, hours_ahead).await.unwrap());
+    // Processes with different settings, or clocks that differ a little, do not take each other's leases.
+    let long = catalog.acquire_lease("y", "p1", 10 * MINUTE, NOW).await.unwrap();
+    assert!(long.is_some());
+    assert_eq!(catalog.acquire_lease("y", "p2", MINUTE, NOW).await.unwrap(), None);
+}
+
 pub async fn a_released_lease_is_fenced(database: Database) {
     let catalog = database.migrated().await;
     let first = catalog.acquire_lease("x", "p1", MINUTE, NOW).await.unwrap().unwrap();

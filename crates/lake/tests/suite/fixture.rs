@@ -14,7 +14,7 @@ use lake::{
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use schema::sparse::SparseBatch;
-use schema::{Clock as _, Dataset, ManualClock, SystemClock, TenantId};
+use schema::{Clock, Dataset, ManualClock, SystemClock, TenantId};
 use tempfile::TempDir;
 use testkit::faulty::FaultyStore;
 
@@ -57,6 +57,15 @@ impl World {
 
     /// As [`Self::process`], on another store.
     pub async fn process_on(&self, store: Arc<dyn ObjectStore>) -> Lake {
+        self.build(store, self.clock.clone()).await
+    }
+
+    /// As [`Self::process`], by another clock.
+    pub async fn process_with_clock(&self, clock: Arc<dyn Clock>) -> Lake {
+        self.build(Arc::new(self.store.clone()), clock).await
+    }
+
+    async fn build(&self, store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Lake {
         let number = self.processes.fetch_add(1, Ordering::SeqCst);
         let url = format!("sqlite://{}", self.directory.path().join("catalog.db").display());
         let options = ConnectOptions {
@@ -70,7 +79,7 @@ impl World {
         Lake::new(
             store,
             catalog,
-            self.clock.clone(),
+            clock,
             format!("process-{number}"),
             CacheSizes::split(16 << 20, false),
             telemetry::Telemetry::new("test", "0"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lake::{Lake, MaintenanceOptions};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use schema::Dataset;
+use schema::{Clock, Dataset, ManualClock};
 use tokio::sync::watch;
 
 use crate::fixture::{self, DAY, SECOND, Tally, World, put, tenant, visible};
@@ -273,6 +273,39 @@ async fn processes_share_the_work_without_losing_or_doubling_a_row() {
     assert!(tally.compactions.load(Ordering::SeqCst) > 1);
     assert!(visible(&reader, &owner, Dataset::Spans).await == rows_of(&committed));
     assert!(tally.failures.lock().is_empty(), "{:?}", tally.failures.lock());
+}
+
+/// A clock that was set forth by a day a moment ago.
+#[derive(Debug)]
+struct JustSet(Arc<ManualClock>);
+
+impl Clock for JustSet {
+    fn now(&self) -> i64 {
+        self.0.now()
+    }
+
+    fn steady_for(&self) -> Duration {
+        Duration::from_secs(599)
+    }
+}
+
+/// Found by the torture harness: a process whose clock jumped forgot requests that senders still repeated.
+#[tokio::test]
+async fn a_clock_that_was_set_forgets_no_request() {
+    let world = World::new();
+    let lake = world.process().await;
+    let owner = tenant("a");
+    let now = lake.clock().now();
+    let again = async |lake: &Lake| {
+        let batch = random_batch(Dataset::Spans, 1, 5, now, now + SECOND);
+        put(lake, &owner, 1, Dataset::Spans, batch).await.fresh
+    };
+    assert_eq!(again(&lake).await, [true]);
+    world.clock.advance(DAY);
+    let jumped = world.process_with_clock(Arc::new(JustSet(Arc::clone(&world.clock)))).await;
+    let tally = Arc::new(Tally::default());
+    maintain(&jumped, options(), &tally, async || true).await;
+    assert_eq!(again(&lake).await, [false]);
 }
 
 /// The window in which a retry is recognised is bounded, so that the catalog does not grow for ever.
