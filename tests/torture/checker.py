@@ -114,6 +114,7 @@ class Checker(threading.Thread):
                 "asked_again": again, "requests": [request.told() for request in list(requests_of)[:10]],
                 "catalog": self.run_state.topology.catalog_of(window.tenant, table),
                 "faults": self.run_state.faults_near(),
+                "clocks": {n.name: n.skew for n in self.run_state.topology.nodes},
             })
 
     def counts(self):

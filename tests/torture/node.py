@@ -24,6 +24,7 @@ class Node:
         self.paused = False
         self.ready_since = None
         self.exits = []  # how it ended when nobody told it to
+        self.clock_lock = threading.Lock()
         self.clock_file = Path(data_dir).with_suffix(".clock")
         self.skew = 0
         if fake_clock:

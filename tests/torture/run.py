@@ -99,6 +99,7 @@ class Run:
             if self.plant is not None:
                 self.plant(self)
             self._compare()
+            self.failures += self.topology.crashes()
         except Exception as error:
             self.failures.append(f"{error!r}\n{traceback.format_exc()}")
         finally:

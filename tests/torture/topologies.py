@@ -119,6 +119,13 @@ class Topology:
         """Ends that nobody asked for: (process, code, last lines of its log)."""
         return [(node.name, code, log) for node in [*self.nodes, *self.gone] for code, log in node.exits]
 
+    def crashes(self):
+        """Ends that no fault explains. A start that fails (code 1: its database is down, its disk is full) is none."""
+        ended = [f"{name} ended with {code}:\n{log}" for name, code, log in self.exits() if code != 1]
+        logs = [node.platform.log_path for node in [*self.nodes, *self.gone]]
+        panics = [line for path in logs if path.exists() for line in open(path, errors="replace") if "panicked at" in line]
+        return ended + panics[:20]
+
 
 class Local(Topology):
     """One process, local disk and SQLite."""
@@ -203,6 +210,8 @@ class Cluster(Topology):
         database = Proxy(self.network, self.postgres.port)
         env = RESTLESS | self.s3.env("torture") | {
             "OTLP_RUST__COMMIT__MIN_INTERVAL": "50ms",
+            # Longer than any request here is repeated, short enough for requests to be forgotten during a run.
+            "OTLP_RUST__INGEST__DEDUPE_WINDOW": "90s",
             "OTLP_RUST__STORE__S3__ENDPOINT": f"http://127.0.0.1:{store.port}",
             "OTLP_RUST__CATALOG__URL": self.database.replace(f":{self.postgres.port}/", f":{database.port}/"),
         }

@@ -4,9 +4,18 @@ import time
 
 from torture.topologies import SKEW_SECONDS
 
+# S3 refuses requests of a clock that is 15 minutes wrong. A process must be able to do harm to be tested.
+SIGNED_SECONDS = 14 * 60
+
 
 def jump(run, fault):
     node = fault.pick(run.topology.nodes)
-    # Every third jump is the one back to the right time.
-    node.set_clock(0 if node.skew and fault.luck < 0.33 else int(fault.between(-SKEW_SECONDS, SKEW_SECONDS)))
+    with node.clock_lock:
+        # Some jumps are the one back to the right time; half of the others are small enough for S3.
+        if node.skew and fault.luck < 0.25:
+            seconds = 0
+        else:
+            most = SIGNED_SECONDS if fault.number % 2 else SKEW_SECONDS
+            seconds = int(fault.between(-most, most))
+        node.set_clock(seconds)
     time.sleep(1.0)  # libfaketime looks once a second

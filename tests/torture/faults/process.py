@@ -55,10 +55,14 @@ def terminate(run, fault):
     with node.lock:
         if not node.platform.alive():
             node.start()
-        code = node.terminate()
-        if code != 0:
-            # Killed in start-up by SIGTERM itself is no crash.
-            run.note(f"{node.name} ended with {code} after SIGTERM")
+        was_ready = node.platform.ready()
+        try:
+            code = node.terminate()
+            # Before it is ready, SIGTERM may end it as it ends any program.
+            if was_ready and code != 0:
+                run.failures.append(f"{node.name} ended with {code} after SIGTERM:\n{node.platform.log_tail(10)}")
+        except AssertionError as error:  # it did not end
+            run.failures.append(str(error))
         node.start()
 
 
