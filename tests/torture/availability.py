@@ -4,6 +4,10 @@ import threading
 import time
 
 
+# Shorter ones are what a restart costs.
+OUTAGE_SECONDS = 3
+
+
 class Availability:
     """Times are seconds of the monotonic clock."""
 
@@ -11,14 +15,18 @@ class Availability:
         self._lock = threading.Lock()
         self._last = None
         self.longest = (0.0, None)  # seconds, when it began
+        self.outages = []  # all of more than OUTAGE_SECONDS, in the same form
         self._killed = None
         self.after_kills = []  # (seconds from the kill to the next ack, when it was)
 
     def acked(self):
         now = time.monotonic()
         with self._lock:
-            if self._last is not None and now - self._last > self.longest[0]:
-                self.longest = (now - self._last, self._last)
+            if self._last is not None:
+                outage = (now - self._last, self._last)
+                self.longest = max(self.longest, outage, key=lambda one: one[0])
+                if outage[0] > OUTAGE_SECONDS:
+                    self.outages.append(outage)
             self._last = now
             if self._killed is not None:
                 self.after_kills.append((now - self._killed, self._killed))

@@ -53,8 +53,9 @@ class Client(threading.Thread):
             raise
 
     def _request(self, number, tenant, signal):
+        before = self.maker.tick()
         body, ids, trace = self.maker.make(signal)
-        return Request(number, self.name, signal, tenant, body, ids, trace)
+        return Request(number, self.name, signal, tenant, body, ids, (before, self.maker.tick()), trace)
 
     def _send(self, request):
         """Until it is acked; false when the run ended long ago."""
@@ -129,7 +130,8 @@ class Client(threading.Thread):
             return
         node = self.rng.choice(readers)
         for table, ids in request.ids.items():
-            rows = run.checker.ask(node, some(table, ids), request.tenant)
+            times = request.times if self.rng.random() < 0.5 else None
+            rows = run.checker.ask(node, some(table, ids, times), request.tenant)
             if rows is not None:
                 run.checker.read_back(node, window, table, ids, rows)
         if request.trace and self.rng.random() < 0.5:

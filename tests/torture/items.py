@@ -27,11 +27,16 @@ _ID = {
 }
 
 
-def some(table, ids):
-    """The question for single items; rows as those of `QUERIES`, without the owner."""
+def some(table, ids, times=None):
+    """The question for single items; rows as those of `QUERIES`, without the owner.
+
+    With `times` (first and last, ns) objects are pruned by the times that the catalog and the files hold of them.
+    """
     column, literal = _ID[table]
     wanted = ", ".join(literal.format(one) for one in ids)
-    return f"SELECT {column} AS id, count(*) AS n FROM {table} WHERE {column} IN ({wanted}) GROUP BY {column}"
+    time_column = "start_time" if table == "spans" else "timestamp"
+    between = f" AND {time_column} BETWEEN to_timestamp_nanos({times[0]}) AND to_timestamp_nanos({times[1]})" if times else ""
+    return f"SELECT {column} AS id, count(*) AS n FROM {table} WHERE {column} IN ({wanted}){between} GROUP BY {column}"
 
 
 class Maker:

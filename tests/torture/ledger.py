@@ -16,11 +16,12 @@ TABLES = ("spans", "logs", "metrics", "metric_histograms")
 class Request:
     """One export request: the same bytes until it is acked."""
 
-    __slots__ = ("number", "client", "signal", "tenant", "body", "ids", "trace", "state", "sent_to", "acked_at")
+    __slots__ = ("number", "client", "signal", "tenant", "body", "ids", "times", "trace", "state", "sent_to", "acked_at")
 
-    def __init__(self, number, client, signal, tenant, body, ids, trace=None):
+    def __init__(self, number, client, signal, tenant, body, ids, times=(0, 0), trace=None):
         self.number, self.client, self.signal, self.tenant = number, client, signal, tenant
         self.body, self.ids, self.trace = body, ids, trace
+        self.times = times  # no item is before or after these (ns)
         self.state = IN_FLIGHT
         self.sent_to = []
         self.acked_at = None

@@ -18,8 +18,11 @@ def result(run):
         "acked": totals["acked"], "given_up": totals["given up"], "in_flight": totals["in flight"], **found,
         "drops_invited": len(run.refusals), "reads": run.checker.reads, "reads_unanswered": run.checker.unanswered,
         "longest_unavailability_seconds": round(longest, 2),
-        "longest_unavailability_during": sorted({k for k, _, began, ended in run.faults if since is not None and k
-                                                 and _overlap(run, began, ended, since, since + longest)}),
+        "longest_unavailability_during": _during(run, since, longest),
+        "outages": [
+            {"at": round(at - run.started, 1), "seconds": round(seconds, 1), "faults": _during(run, at, seconds)}
+            for seconds, at in run.availability.outages
+        ],
         "after_kill_seconds": {
             "kills": len(run.availability.after_kills), "alone": len(alone),
             "worst": round(max(alone), 2) if alone else None, "median": round(statistics.median(alone), 2) if alone else None,
@@ -28,6 +31,13 @@ def result(run):
         "own_exits": run.topology.exits(), "notes": run.notes, "failures": run.failures,
         "refusals": run.refusals, "findings": run.checker.findings,
     }
+
+
+def _during(run, since, seconds):
+    """Kinds of the faults that were at work then."""
+    if since is None:
+        return []
+    return sorted({kind for kind, _, began, ended in run.faults if kind and _overlap(run, began, ended, since, since + seconds)})
 
 
 def _overlap(run, began, ended, since, until):

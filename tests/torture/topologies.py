@@ -49,6 +49,7 @@ class Topology:
 
     name = ""
     disk = None
+    signs = False  # whether requests to the store are signed with the time
 
     def __init__(self, folder, warn):
         self.folder, self.warn = Path(folder), warn
@@ -192,6 +193,7 @@ class Cluster(Topology):
     """Three processes and more in different roles; S3 (s3s-fs) and PostgreSQL, each process behind proxies of its own."""
 
     name = "cluster"
+    signs = True
     ROLES = (["all"], ["ingest"], ["query", "compact"])
     MOST = 5
 
