@@ -23,6 +23,7 @@ def result(run):
             {"at": round(at - run.started, 1), "seconds": round(seconds, 1), "faults": _during(run, at, seconds)}
             for seconds, at in run.availability.outages
         ],
+        "timeline": [[kind, round(began, 2), round(ended or run.elapsed(), 2)] for kind, _, began, ended in run.faults],
         "after_kill_seconds": {
             "kills": len(run.availability.after_kills), "alone": len(alone),
             "worst": round(max(alone), 2) if alone else None, "median": round(statistics.median(alone), 2) if alone else None,
