@@ -9,12 +9,15 @@ DATA_DIR ?= ./data
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# One selection of packages for all: with another one Cargo unifies features differently and compiles DataFusion anew.
+BUILD := cargo build --release -p otlp-rust -p otlp-rust-bench
+
 run: ## build the release binary and start the platform on ./data (local disk + SQLite)
-	cargo build --release -p otlp-rust
+	$(BUILD)
 	"$(CARGO_TARGET_DIR)/release/otlp-rust" serve --data-dir "$(DATA_DIR)"
 
 demo: ## like run, with a generator of a believable shop's telemetry beside it
-	cargo build --release -p otlp-rust
+	$(BUILD)
 	DATA_DIR="$(DATA_DIR)" scripts/demo.sh
 
 test: setup ## everything: Rust tests, black-box tests, format, dependency rules
@@ -30,7 +33,7 @@ torture: setup ## faults against real processes, compared with a ledger (SEED=1 
 	scripts/torture.sh $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(TORTURE_ARGS)
 
 bench: ## build the release binaries, measure, write benches/results
-	cargo build --release -p otlp-rust -p otlp-rust-bench
+	$(BUILD)
 	"$(CARGO_TARGET_DIR)/release/bench" all --binary "$(CARGO_TARGET_DIR)/release/otlp-rust" $(BENCH_ARGS)
 
 lint: setup ## rustfmt, clippy with warnings as errors, cargo-deny

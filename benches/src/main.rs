@@ -112,7 +112,7 @@ async fn main() -> Result<()> {
     };
     if phase != Phase::Calibrate && !settings.binary.exists() {
         bail!(
-            "{} does not exist; build it with cargo build --release -p otlp-rust",
+            "{} does not exist; build it with cargo build --release -p otlp-rust -p otlp-rust-bench",
             settings.binary.display()
         );
     }
