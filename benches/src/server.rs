@@ -110,6 +110,12 @@ impl Server {
         process::cpu(self.child.id())
     }
 
+    /// CPU time of the threads that compact: from now on, so begin before the load.
+    pub fn background(&self) -> process::ThreadCpu {
+        // The name is given by `lake::background`.
+        process::ThreadCpu::watch(self.child.id(), "background")
+    }
+
     /// Peak resident memory in bytes.
     ///
     /// # Errors
