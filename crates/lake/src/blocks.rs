@@ -9,7 +9,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
 use futures::TryStreamExt;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
@@ -22,14 +22,12 @@ pub struct RowReader<R> {
 }
 
 impl<R: AsyncFileReader + Clone + Unpin + Send + 'static> RowReader<R> {
-    /// Reads the footer, unless it is in memory.
-    ///
-    /// # Errors
-    /// [`LakeError`] if the store fails or the footer is damaged.
-    pub async fn open(mut reader: R) -> Result<Self, LakeError> {
-        let footer = reader.get_metadata(None).await?;
-        let metadata = ArrowReaderMetadata::try_new(footer, ArrowReaderOptions::new())?;
-        Ok(Self { reader, metadata })
+    /// Rows of the part that `reader` reads and that has this footer.
+    pub const fn new(reader: R, footer: ArrowReaderMetadata) -> Self {
+        Self {
+            reader,
+            metadata: footer,
+        }
     }
 
     /// The footer and the stored schema.
@@ -47,6 +45,17 @@ impl<R: AsyncFileReader + Clone + Unpin + Send + 'static> RowReader<R> {
         })
     }
 
+    /// The number of the row group that the rows numbered `rows` are in, and of its first row.
+    ///
+    /// # Errors
+    /// [`LakeError::Parquet`] if they are not all in one.
+    pub(crate) fn group_of(&self, rows: &Range<usize>) -> Result<(usize, usize), LakeError> {
+        let mut groups = self.row_groups().enumerate();
+        let found = groups.find(|(_, group)| group.start <= rows.start && rows.end <= group.end);
+        let found = found.map(|(number, group)| (number, group.start));
+        Ok(found.ok_or(parquet::errors::ParquetError::IndexOutOfBound(rows.end, rows.start))?)
+    }
+
     /// Stored columns, those whose names are `wanted`, of the rows numbered `rows`, which are of one row group; of those
     /// only the `selected`, if given (one flag for each of `rows`).
     ///
@@ -58,18 +67,16 @@ impl<R: AsyncFileReader + Clone + Unpin + Send + 'static> RowReader<R> {
         wanted: impl Fn(&str) -> bool,
         selected: Option<&BooleanArray>,
     ) -> Result<RecordBatch, LakeError> {
-        let mut groups = self.row_groups().enumerate();
-        let (number, group) = groups
-            .find(|(_, group)| group.start <= rows.start && rows.end <= group.end)
-            .ok_or_else(|| parquet::errors::ParquetError::IndexOutOfBound(rows.end, rows.start))?;
+        let (number, first) = self.group_of(&rows)?;
+        let behind = first + self.metadata.metadata().row_group(number).num_rows().max(0) as usize;
         let of_rows = match selected {
             Some(selected) => RowSelection::from_filters(std::slice::from_ref(selected)),
             None => RowSelection::from(vec![RowSelector::select(rows.len())]),
         };
         let count = of_rows.row_count();
-        let selection = std::iter::once(RowSelector::skip(rows.start - group.start))
+        let selection = std::iter::once(RowSelector::skip(rows.start - first))
             .chain(of_rows.iter().copied())
-            .chain([RowSelector::skip(group.end - rows.end)])
+            .chain([RowSelector::skip(behind - rows.end)])
             .collect::<RowSelection>();
         let stored = self.metadata.schema().fields().iter().enumerate();
         let columns = stored.filter(|(_, field)| wanted(field.name()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use schema::sparse::SparseBatch;
 
 /// How many bytes each cache may hold.
@@ -38,7 +38,7 @@ type ObjectRange = (Arc<str>, Range<u64>);
 
 pub(crate) struct Caches {
     pub slices: Cache<i64, Arc<SparseBatch>>,
-    pub footers: Cache<Arc<str>, Arc<ParquetMetaData>>,
+    pub footers: Cache<Arc<str>, ArrowReaderMetadata>,
     pub ranges: Option<Cache<ObjectRange, Bytes>>,
 }
 
@@ -52,7 +52,9 @@ impl Caches {
                 .build(),
             footers: Cache::builder()
                 .max_capacity(sizes.footers)
-                .weigher(move |_, footer: &Arc<ParquetMetaData>| weight(footer.memory_size()))
+                .weigher(move |_, footer: &ArrowReaderMetadata| {
+                    weight(footer.metadata().memory_size() + footer.schema().fields().size())
+                })
                 .build(),
             ranges: (sizes.ranges > 0).then(|| {
                 Cache::builder()

@@ -15,9 +15,11 @@ mod compaction;
 mod error;
 mod maintenance;
 pub mod part;
+mod pick;
 mod read;
 pub mod segment;
 pub mod store;
+mod trace;
 mod turn;
 
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub use commit::{Commit, Committed, Request, is_item, request_key};
 pub use compaction::{CompactionOptions, CompactionReport, Wanted};
 pub use error::LakeError;
 pub use maintenance::{MaintenanceOptions, Observer, Retention};
-pub use read::{PartFile, PartReader, TraceBlocks};
+pub use read::{PartFile, PartReader};
 
 /// One process's access to the lake. Cheap to clone; all clones share caches.
 #[derive(Clone)]

@@ -9,13 +9,12 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use schema::sparse::SparseBatch;
 
-use crate::part::index::{self, ENTRY_BYTES, Lookup};
 use crate::segment::decode_slice;
 use crate::{Lake, LakeError};
 
@@ -41,13 +40,6 @@ impl From<&Part> for PartFile {
             footer_bytes: part.footer_bytes.max(0) as u64,
         }
     }
-}
-
-/// Where a trace lies in a part: block numbers, ascending.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceBlocks {
-    /// Numbers of blocks of `part::BLOCK_ROWS` rows.
-    pub blocks: Vec<u32>,
 }
 
 impl Lake {
@@ -97,29 +89,6 @@ impl Lake {
         }
     }
 
-    /// Which blocks of a spans part may hold a trace: one short read of its index.
-    ///
-    /// # Errors
-    /// [`LakeError::Store`].
-    pub async fn trace_blocks(&self, part: &Part, trace_id: &[u8; 16]) -> Result<TraceBlocks, LakeError> {
-        let entries = part.index_bytes.max(0) as u64 / ENTRY_BYTES;
-        let offset = part.index_offset.max(0) as u64;
-        let path: Arc<str> = part.path.as_str().into();
-        let mut range = index::guess(trace_id, entries);
-        loop {
-            let bytes = self
-                .range(
-                    &path,
-                    offset + range.start * ENTRY_BYTES..offset + range.end * ENTRY_BYTES,
-                )
-                .await?;
-            match index::search(trace_id, &bytes, range, entries) {
-                Lookup::Blocks(blocks) => return Ok(TraceBlocks { blocks }),
-                Lookup::ReadMore => range = 0..entries,
-            }
-        }
-    }
-
     pub(crate) async fn range(&self, path: &Arc<str>, range: Range<u64>) -> Result<Bytes, object_store::Error> {
         if range.is_empty() {
             return Ok(Bytes::new());
@@ -155,11 +124,11 @@ pub struct PartReader {
 const COALESCE_GAP: u64 = 256 << 10;
 
 impl PartReader {
-    /// The decoded footer with its page indexes.
+    /// The decoded footer with its page indexes and the stored schema.
     ///
     /// # Errors
     /// [`LakeError`] if the store fails or the footer is damaged.
-    pub async fn footer(&self) -> Result<Arc<ParquetMetaData>, LakeError> {
+    pub async fn footer(&self) -> Result<ArrowReaderMetadata, LakeError> {
         let telemetry = &self.lake.inner.telemetry;
         if let Some(footer) = self.lake.inner.cache.footers.get(&self.file.path) {
             telemetry.cache_hit("footers");
@@ -170,13 +139,45 @@ impl PartReader {
         let bytes = self.lake.range(&self.file.path, from..self.file.bytes).await?;
         let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
         reader.try_parse_sized(&bytes, self.file.bytes)?;
-        let footer = Arc::new(reader.finish()?);
+        let footer = ArrowReaderMetadata::try_new(Arc::new(reader.finish()?), ArrowReaderOptions::new())?;
         self.lake
             .inner
             .cache
             .footers
-            .insert(Arc::clone(&self.file.path), Arc::clone(&footer));
+            .insert(Arc::clone(&self.file.path), footer.clone());
         Ok(footer)
+    }
+
+    /// Ranges of the part, in their order. From a remote store those that are at most `gap` bytes apart are read as one.
+    ///
+    /// # Errors
+    /// The store's error.
+    pub(crate) async fn ranges(&self, ranges: &[Range<u64>], gap: u64) -> Result<Vec<Bytes>, object_store::Error> {
+        if self.lake.inner.cache.ranges.is_none() {
+            // A local file is opened once for all of them, and what lies between need not be copied.
+            let path = Path::from(self.file.path.as_ref());
+            return self.lake.inner.store.get_ranges(&path, ranges).await;
+        }
+        let mut order = ranges.to_vec();
+        order.sort_unstable_by_key(|r| r.start);
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in order {
+            match joined.last_mut() {
+                Some(last) if range.start <= last.end + gap => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        let fetched: Vec<Bytes> = stream::iter(joined.iter().cloned())
+            .map(|range| self.lake.range(&self.file.path, range))
+            .buffered(CONCURRENT_READS)
+            .try_collect()
+            .await?;
+        let cut = |range: &Range<u64>| {
+            let at = joined.partition_point(|j| j.end < range.end);
+            let (from, bytes) = (joined[at].start, &fetched[at]);
+            bytes.slice((range.start - from) as usize..(range.end - from) as usize)
+        };
+        Ok(ranges.iter().map(cut).collect())
     }
 }
 
@@ -186,37 +187,18 @@ impl AsyncFileReader for PartReader {
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move {
-            let mut order = ranges.clone();
-            order.sort_unstable_by_key(|r| r.start);
-            let mut joined: Vec<Range<u64>> = Vec::new();
-            for range in order {
-                match joined.last_mut() {
-                    Some(last) if range.start <= last.end + COALESCE_GAP => last.end = last.end.max(range.end),
-                    _ => joined.push(range),
-                }
-            }
-            let fetched: Vec<Bytes> = stream::iter(joined.iter().cloned())
-                .map(|range| self.lake.range(&self.file.path, range))
-                .buffered(CONCURRENT_READS)
-                .try_collect()
-                .await
-                .map_err(external)?;
-            let cut = |range: &Range<u64>| {
-                let at = joined.partition_point(|j| j.end < range.end);
-                let (from, bytes) = (joined[at].start, &fetched[at]);
-                bytes.slice((range.start - from) as usize..(range.end - from) as usize)
-            };
-            Ok(ranges.iter().map(cut).collect())
-        }
-        .boxed()
+        async move { self.ranges(&ranges, COALESCE_GAP).await.map_err(external) }.boxed()
     }
 
     fn get_metadata<'a>(
         &'a mut self,
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move { self.footer().await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
+        async move {
+            let footer = self.footer().await.map_err(|e| ParquetError::External(Box::new(e)))?;
+            Ok(Arc::clone(footer.metadata()))
+        }
+        .boxed()
     }
 }
 

@@ -77,8 +77,9 @@ impl BlockScan {
 
     async fn open(&self, part: &Part) -> Result<RowReader<CountedReader>> {
         let reader = self.lake.part_reader(PartFile::from(part));
+        let footer = reader.footer().await.map_err(external)?;
         let reader = CountedReader::new(reader, Arc::clone(&self.budget));
-        RowReader::open(reader).await.map_err(external)
+        Ok(RowReader::new(reader, footer))
     }
 
     /// The row groups that may hold rows that match.

@@ -1,7 +1,6 @@
 //! A trace by its id: straight to its rows, without planning.
 //!
-//! Slices are searched in memory. Of each part, the trace index says in one short read which blocks hold the trace; of
-//! those blocks first the trace ids are read, then the pages that hold the trace's rows.
+//! Slices are searched in memory; of each part `lake` reads what holds the trace's rows (`Lake::trace_rows`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +10,9 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use catalog::Part;
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::part::{self, BLOCK_ROWS};
-use lake::{LakeError, PartFile, RowReader};
+use lake::LakeError;
 use otlp::model::{
     AnyValue, Event, KeyValue, Link, Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanKind, Status, StatusCode,
 };
@@ -82,7 +79,7 @@ impl QueryEngine {
         let of_parts: Vec<Vec<RecordBatch>> = stream::iter(parts.cloned().collect::<Vec<_>>())
             .map(|part| {
                 let engine = self.clone();
-                async move { engine.trace_in_part(part, trace_id).await }
+                async move { engine.lake().trace_rows(&part, &trace_id).await }
             })
             .buffered(CONCURRENT_PARTS)
             .try_collect()
@@ -101,32 +98,6 @@ impl QueryEngine {
             resource_spans: groups.finish(),
             partial: None,
         }))
-    }
-
-    async fn trace_in_part(&self, part: Part, trace_id: [u8; 16]) -> Result<Vec<RecordBatch>, QueryError> {
-        let found = self.lake().trace_blocks(&part, &trace_id).await?;
-        if found.blocks.is_empty() {
-            return Ok(Vec::new());
-        }
-        let reader = RowReader::open(self.lake().part_reader(PartFile::from(&part))).await?;
-        let rows = part.rows.max(0) as usize;
-        let mut batches = Vec::new();
-        for block in found.blocks {
-            let start = (block as usize * BLOCK_ROWS).min(rows);
-            let block = start..(start + BLOCK_ROWS).min(rows);
-            let ids = reader.read(block.clone(), |name| name == "trace_id", None).await?;
-            let ids = part::decode(Dataset::Spans, ids)?;
-            let Some(ids) = ids.column_by_name("trace_id") else {
-                continue;
-            };
-            let matching = matches(ids, &trace_id);
-            if matching.true_count() > 0 {
-                let batch = reader.read(block, |_| true, Some(&matching)).await?;
-                // All rows of one trace in one block: enough to tell the parents.
-                batches.push(part::decode(Dataset::Spans, batch)?);
-            }
-        }
-        Ok(batches)
     }
 }
 

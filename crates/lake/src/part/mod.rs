@@ -2,7 +2,7 @@
 //!
 //! `encode` turns logical columns into those that are stored (and back), `merge` brings rows of different schemas together,
 //! `order` decides where each row goes, `duplicates` which rows say nothing new, `write` makes the Parquet object, `index`
-//! finds the rows of a trace in it.
+//! finds the rows of a trace in it, `pages` and below it `texts` and `runs` decode single values for those who want few.
 
 mod distinct;
 mod duplicates;
@@ -11,6 +11,9 @@ pub mod index;
 mod levels;
 mod merge;
 mod order;
+pub(crate) mod pages;
+mod runs;
+pub(crate) mod texts;
 mod write;
 
 pub use encode::{BlockColumn, Chunks, block_columns, body, decode};
