@@ -1,6 +1,7 @@
 """Compares what the platform returns with the ledger, and keeps the evidence when they differ."""
 
 import base64
+import itertools
 import json
 import random
 import threading
@@ -144,11 +145,14 @@ class Checker(threading.Thread):
 
     # Afterwards.
 
-    def check_all(self, phase):
-        """Every table of every window in every process that answers queries. Raises when somebody does not answer."""
+    def check_all(self, phase, everywhere=False):
+        """Every table of every window, in one process after the other or in all that answer queries. Raises when one
+        does not answer."""
+        turns = itertools.count()
         for window in self.run_state.ledger.windows:
             for table in TABLES:
-                for node in self.run_state.topology.readers():
+                readers = self.run_state.topology.readers()
+                for node in readers if everywhere else [readers[next(turns) % len(readers)]]:
                     deadline = time.monotonic() + PATIENCE_SECONDS
                     while not self.check(node, window, table, phase):
                         if time.monotonic() > deadline:

@@ -143,7 +143,7 @@ class Run:
 
     def _compare(self):
         checks = self.checker
-        checks.check_all("after the last fault")
+        checks.check_all("after the last fault", everywhere=True)
         self.topology.compact()
         checks.check_all("compacted")
         self.topology.restart_all()
