@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 if [ -z "${OTLP_RUST_BIN:-}" ]; then
     say "build the release binary"
-    cargo build --release --locked -p otlp-rust
+    cargo build --release -p otlp-rust -p otlp-rust-bench # the selection of make run and bench: nothing compiles twice
     export OTLP_RUST_BIN="$CARGO_TARGET_DIR/release/otlp-rust"
 fi
 if [ -z "${S3_ENDPOINT_BIN:-}" ]; then
