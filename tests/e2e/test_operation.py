@@ -258,10 +258,22 @@ def test_retention_deletes_and_says_how_much(make_server, tenant):
     # The objects go from the disk too, once no query can need them: what is left holds the new span.
     store = server.data_dir / "store"
     wait_until(lambda: not list(store.rglob("*.seg")) and len(list(store.rglob("spans/**/*.parquet"))) == 1)
-    text = server.session.get(f"{server.http_url}/metrics").text
+
+    def total(name):
+        lines = server.session.get(f"{server.http_url}/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+    def spans():
+        datasets = server.session.get(f"{server.http_url}/api/v1/admin/retention").json()["datasets"]
+        return next(one for one in datasets if (one["tenant"], one["dataset"]) == (tenant, "spans"))
+
+    wait_until(lambda: spans()["bytes_deleted"] > 0 and spans()["last_proof"])
+    said = spans()
+    assert (said["period_seconds"], said["rows_deleted"], said["rows_due"], said["bytes_due"]) == (3600, 500, 0, 0), said
     for name in ("otlp_retention_bytes_deleted_total", "otlp_gc_objects_deleted_total", "otlp_gc_bytes_deleted_total"):
-        lines = [line for line in text.splitlines() if line.startswith(name)]
-        assert sum(float(line.rsplit(" ", 1)[1]) for line in lines) > 0, name
+        assert total(name) > 0, name
+    assert total("otlp_retention_bytes_deleted_total") == said["bytes_deleted"]
+    assert abs(total('otlp_retention_proof_timestamp_seconds{dataset="spans"}') - time.time()) < 120
 
 
 # ---- metrics of every kind, by hand

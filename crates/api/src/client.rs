@@ -1,8 +1,11 @@
-//! The other side of `/api/v1/sql`: what `otlp-rust sql` does.
+//! The other side of `/api/v1/sql` and `/api/v1/admin/deletions`: what `otlp-rust sql` and `otlp-rust delete` do.
 
 use std::io::Write;
+use std::time::Duration;
 
 use schema::TenantId;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::Format;
 use crate::request::TENANT_HEADER;
@@ -18,7 +21,7 @@ pub enum ClientError {
         /// What the operating system says.
         reason: String,
     },
-    /// The server refused the query or failed.
+    /// The server refused the request or failed.
     #[error("{message}")]
     Refused {
         /// The HTTP status code.
@@ -93,6 +96,73 @@ pub async fn run_sql(
         Some(message) => Err(ClientError::Incomplete(message)),
         None => Ok(()),
     }
+}
+
+/// A deletion to ask for; one of the last three is given.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewDeletion {
+    /// Whose rows.
+    #[serde(serialize_with = "as_text")]
+    pub tenant: TenantId,
+    /// The table they are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// The trace they are of, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// A condition that they meet, in SQL.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// All of them.
+    pub everything: bool,
+}
+
+fn as_text<S: serde::Serializer>(tenant: &TenantId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(tenant.as_str())
+}
+
+/// Pause between two looks at a deletion that is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Asks the server at `url` for a deletion and returns what it says of it: at once, or when it has reached the state
+/// `wait_for` or failed.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn delete(url: &str, deletion: &NewDeletion, wait_for: Option<&str>) -> Result<Value, ClientError> {
+    let client = reqwest::Client::new();
+    let address = format!("{}/api/v1/admin/deletions", url.trim_end_matches('/'));
+    let body = serde_json::json!(deletion).to_string();
+    let mut last = answer(url, client.post(&address).body(body)).await?;
+    let Some(wait_for) = wait_for else { return Ok(last) };
+    let address = format!("{address}/{}", last["id"]);
+    loop {
+        let state = last["state"].as_str().unwrap_or_default();
+        if state == wait_for || matches!(state, "verified" | "failed") {
+            return Ok(last);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        last = answer(url, client.get(&address)).await?;
+    }
+}
+
+/// The JSON that the server at `url` answers a request with.
+async fn answer(url: &str, request: reqwest::RequestBuilder) -> Result<Value, ClientError> {
+    let unreachable = |error: reqwest::Error| ClientError::Unreachable {
+        url: url.to_owned(),
+        reason: root(&error),
+    };
+    let response = request.send().await.map_err(unreachable)?;
+    let status = response.status();
+    let body = response.text().await.map_err(unreachable)?;
+    let refused = |message| ClientError::Refused {
+        status: status.as_u16(),
+        message,
+    };
+    if !status.is_success() {
+        return Err(refused(message_of(status.as_u16(), &body)));
+    }
+    serde_json::from_str(&body).map_err(|error| refused(format!("the answer is not JSON: {error}")))
 }
 
 fn ended(error: std::io::Error) -> Result<(), ClientError> {

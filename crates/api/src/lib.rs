@@ -9,9 +9,11 @@
 mod admin;
 mod cells;
 pub mod client;
+mod deletions;
 mod error;
 mod ops;
 mod request;
+mod retention;
 mod sql;
 mod tempo;
 mod watch;
@@ -22,7 +24,7 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::any;
-use lake::{CompactionOptions, Lake, Observer};
+use lake::{CompactionOptions, Lake, Observer, Retention};
 use query::QueryEngine;
 use serde_json::json;
 use telemetry::Telemetry;
@@ -52,6 +54,8 @@ pub struct ApiState {
     pub lake: Lake,
     /// How `/api/v1/admin/compact` compacts.
     pub compaction: CompactionOptions,
+    /// How long rows are kept, for `/api/v1/admin/retention`.
+    pub retention: Retention,
     /// Told of every compaction that is asked for.
     pub observer: Arc<dyn Observer>,
     /// The metrics of this process.
@@ -69,18 +73,16 @@ pub fn router(state: ApiState) -> Router {
         query,
         lake,
         compaction,
+        retention,
         observer,
         telemetry,
         ready,
         version,
     } = state;
-    let mut router = ops::routes(telemetry.clone(), ready, &version).merge(admin::routes(
-        lake,
-        compaction,
-        observer,
-        &version,
-        serves.compact,
-    ));
+    let mut router = ops::routes(telemetry.clone(), ready, &version)
+        .merge(deletions::routes(lake.clone(), query.clone()))
+        .merge(retention::routes(lake.clone(), retention))
+        .merge(admin::routes(lake, compaction, observer, &version, serves.compact));
     router = if serves.query {
         router
             .merge(sql::routes(query.clone(), telemetry.clone()))
@@ -117,6 +119,9 @@ async fn wrong_path(uri: Uri) -> Response {
             "GET /tempo/api/traces/{id}": "a trace by its id, as Grafana Tempo answers; also /tempo/api/v2/traces/{id}",
             "GET /api/v1/admin/status": "what is stored and what waits for compaction",
             "POST /api/v1/admin/compact": "compact now; ?wait=true answers when it is done",
+            "POST /api/v1/admin/deletions": "delete a tenant's rows: JSON with tenant and one of trace_id, where, everything",
+            "GET /api/v1/admin/deletions": "deletions and how far they are; one of them at /{id}",
+            "GET /api/v1/admin/retention": "per tenant and dataset: what is due, what was deleted, when that was last proven",
             "GET /health": "state and version; also /livez and /readyz",
             "GET /metrics": "metrics of this process, in OpenMetrics text",
         },

@@ -102,6 +102,7 @@ impl Server {
             query: QueryEngine::new(lake.clone(), options).unwrap(),
             lake,
             compaction,
+            retention: Arc::new(|_, _| None),
             observer: Arc::new(Silent),
             telemetry: Telemetry::new("test", "1.0"),
             ready,

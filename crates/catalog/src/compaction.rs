@@ -74,12 +74,25 @@ impl Catalog {
     /// [`CatalogError::Unavailable`] when the database does not answer. Nothing was changed then.
     pub async fn replace(&self, change: &Replacement, lease: &Lease, now: UnixNanos, grace: Duration) -> Result<i64> {
         check(change)?;
-        let due = rules::after(now, grace);
         let mut tx = self.pools.begin_write().await?;
         leases::hold(&mut tx, lease).await?;
-        let sequence = next_sequence(&mut tx, now).await?;
+        let (sequence, ids) = self.replace_in(&mut tx, change, now, rules::after(now, grace)).await?;
+        tx.commit().await?;
+        self.remember_datasets(&ids);
+        Ok(sequence)
+    }
+
+    /// [`Catalog::replace`] inside a transaction that holds the lease; objects may be deleted from `due` on.
+    pub(crate) async fn replace_in(
+        &self,
+        tx: &mut Tx,
+        change: &Replacement,
+        now: UnixNanos,
+        due: UnixNanos,
+    ) -> Result<(i64, datasets::DatasetIds)> {
+        let sequence = next_sequence(tx, now).await?;
         let ids = self
-            .dataset_ids(&mut tx, BTreeSet::from([(change.tenant.clone(), change.dataset)]), now)
+            .dataset_ids(tx, BTreeSet::from([(change.tenant.clone(), change.dataset)]), now)
             .await?;
         let dataset_id = datasets::id_of(&ids, &change.tenant, change.dataset)?;
 
@@ -94,7 +107,7 @@ impl Catalog {
                 .await?;
             all_live("slices", change.slices.len(), gone.len())?;
             let touched = gone.iter().map(|row| row.int(0)).collect::<Result<BTreeSet<_>>>()?;
-            gc::queue_emptied_segments(&mut tx, touched, now, due).await?;
+            gc::queue_emptied_segments(tx, touched, now, due).await?;
         }
         if !change.parts.is_empty() {
             let sql = format!(
@@ -104,12 +117,10 @@ impl Catalog {
             let values = vec![Value::Ints(change.parts.clone()), dataset_id.into(), sequence.into()];
             let gone = tx.fetch(sql, values).await?;
             all_live("parts", change.parts.len(), gone.len())?;
-            gc::queue_parts(&mut tx, change.parts.clone(), now, due).await?;
+            gc::queue_parts(tx, change.parts.clone(), now, due).await?;
         }
-        parts::insert(&mut tx, dataset_id, &change.add, sequence, now).await?;
-        tx.commit().await?;
-        self.remember_datasets(&ids);
-        Ok(sequence)
+        parts::insert(tx, dataset_id, &change.add, sequence, now).await?;
+        Ok((sequence, ids))
     }
 }
 
@@ -147,7 +158,7 @@ fn all_live(what: &str, wanted: usize, found: usize) -> Result<()> {
     )))
 }
 
-fn check(change: &Replacement) -> Result<()> {
+pub(crate) fn check(change: &Replacement) -> Result<()> {
     if change.slices.is_empty() && change.parts.is_empty() && change.add.is_empty() {
         return Err(CatalogError::Invalid("a replacement that changes nothing".into()));
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use schema::UnixNanos;
 
 use crate::db::{Tx, Value};
-use crate::{Catalog, GcEntry, Result, segments};
+use crate::{Catalog, Freed, GcEntry, Result, deletions, retention, segments};
 
 impl Catalog {
     /// Up to `limit` objects that may be deleted at `now`, longest due first.
@@ -31,15 +31,16 @@ impl Catalog {
     }
 
     /// Forgets objects that have been deleted from the store: their queue entries, their rows, and the snapshots that
-    /// can no longer be read without them. Ids that are not in the queue are ignored.
+    /// can no longer be read without them. Deletions and retention learn of it in the same transaction; returned is what
+    /// retention owed and now has done. Ids that are not in the queue are ignored.
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`](crate::CatalogError::Unavailable) when the database does not answer.
-    pub async fn gc_done(&self, ids: &[i64]) -> Result<()> {
+    pub async fn gc_done(&self, ids: &[i64]) -> Result<Vec<Freed>> {
         let mut tx = self.pools.begin_write().await?;
         let list = tx.dialect().list(1);
-        let sql = format!("DELETE FROM gc_queue WHERE id {list} RETURNING kind, object_id");
-        let (mut segments, mut parts) = (Vec::new(), Vec::new());
+        let sql = format!("DELETE FROM gc_queue WHERE id {list} RETURNING kind, object_id, path");
+        let (mut segments, mut parts, mut paths) = (Vec::new(), Vec::new(), Vec::new());
         for row in tx.fetch(sql, vec![Value::Ints(ids.to_vec())]).await? {
             let objects = if row.text(0)? == "part" {
                 &mut parts
@@ -47,7 +48,10 @@ impl Catalog {
                 &mut segments
             };
             objects.push(row.int(1)?);
+            paths.push(row.text(2)?);
         }
+        deletions::objects_gone(&mut tx, paths).await?;
+        let freed = retention::pay(&mut tx, &segments, &parts).await?;
         if !parts.is_empty() {
             let parts = vec![Value::Ints(parts)];
             let sql = format!(
@@ -66,7 +70,8 @@ impl Catalog {
             )
             .await?;
         }
-        tx.commit().await
+        tx.commit().await?;
+        Ok(freed)
     }
 
     /// Number and bytes of the objects that wait for deletion, due or not.

@@ -20,6 +20,7 @@ mod compaction;
 mod connect;
 mod datasets;
 mod db;
+mod deletions;
 mod error;
 mod gc;
 mod leases;

@@ -38,6 +38,7 @@ macro_rules! migrations {
 
 migrations! {
     1 "0001_core";
+    2 "0002_deletion";
 }
 
 /// The newest version this program knows.

@@ -313,3 +313,151 @@ pub struct Lease {
     /// When somebody else may take it.
     pub expires_at: UnixNanos,
 }
+
+/// Which rows of a tenant's datasets a deletion takes away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeletionTarget {
+    /// All of them.
+    Everything,
+    /// Those of a trace.
+    Trace([u8; 16]),
+    /// Those that meet a condition, in a language that the catalog does not know.
+    Where(String),
+}
+
+/// A deletion to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDeletion {
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kinds of the rows; at least one.
+    pub datasets: Vec<Dataset>,
+    /// Which of them.
+    pub target: DeletionTarget,
+}
+
+/// How far a deletion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletionState {
+    /// Matching rows may still be there.
+    Pending,
+    /// No query finds a matching row that was there when it was asked for. Objects that hold such rows may still exist.
+    Done,
+    /// Those objects are gone from the store.
+    Verified,
+    /// It was given up; its error says why.
+    Failed,
+}
+
+impl DeletionState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Done, Self::Verified, Self::Failed];
+
+    /// The name that is stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Done => "done",
+            Self::Verified => "verified",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A recorded deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// Its number.
+    pub id: i64,
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// Which rows go.
+    pub target: DeletionTarget,
+    /// How far it is.
+    pub state: DeletionState,
+    /// Why it was given up.
+    pub error: Option<String>,
+    /// When it was recorded.
+    pub requested_at: UnixNanos,
+    /// When the last dataset was scanned and nothing found.
+    pub done_at: Option<UnixNanos>,
+    /// When the store was seen to have none of the objects.
+    pub verified_at: Option<UnixNanos>,
+    /// How far it is in each dataset, in the order of their numbers.
+    pub progress: Vec<DeletionProgress>,
+    /// The objects that held deleted rows.
+    pub objects: DeletionObjects,
+}
+
+/// What a deletion did in a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletionProgress {
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Rows deleted.
+    pub rows: i64,
+    /// Bytes of the slices and parts that were replaced.
+    pub bytes_read: i64,
+    /// Bytes of the parts that replace them.
+    pub bytes_written: i64,
+    /// When a scan found no matching row left.
+    pub scanned_at: Option<UnixNanos>,
+}
+
+/// Objects that held rows which a deletion took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeletionObjects {
+    /// Number of objects.
+    pub queued: i64,
+    /// Their bytes.
+    pub queued_bytes: i64,
+    /// Those of them that garbage collection has deleted from the store.
+    pub removed: i64,
+    /// Their bytes.
+    pub removed_bytes: i64,
+}
+
+/// A piece of a deletion's work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletionStep {
+    /// The number of the deletion.
+    pub deletion: i64,
+    /// What goes and, without the deleted rows, comes.
+    pub change: Replacement,
+    /// Rows deleted.
+    pub rows: i64,
+    /// Bytes of what goes.
+    pub bytes_read: i64,
+    /// Bytes of what comes.
+    pub bytes_written: i64,
+}
+
+/// What retention has done for a dataset and what it owes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionState {
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Rows that retention removed from every query, ever.
+    pub rows_deleted: i64,
+    /// Bytes of them whose objects are gone from the store.
+    pub bytes_deleted: i64,
+    /// Bytes of them that are still in the store.
+    pub bytes_waiting: i64,
+    /// When the oldest of the bytes that wait were removed from queries.
+    pub waiting_since: Option<UnixNanos>,
+    /// When the last scan found nothing that is older than its period.
+    pub proven_at: Option<UnixNanos>,
+}
+
+/// Bytes of expired rows that are gone from the store with their object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freed {
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Bytes as stored.
+    pub bytes: i64,
+}

@@ -74,6 +74,16 @@ impl CompactionReport {
     }
 }
 
+/// What a rewriting takes, and the level of the parts that it makes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub tenant: &'a TenantId,
+    pub dataset: Dataset,
+    pub slices: &'a [Slice],
+    pub parts: &'a [Part],
+    pub level: i32,
+}
+
 /// So many parts of like size are merged into one: each merge rewrites all of them, so fewer would cost more
 /// writing, more would leave queries more files.
 const MERGE_FAN_IN: usize = 8;
@@ -126,12 +136,27 @@ impl Lake {
             let Some(inputs) = due_slices(slices, options, wanted, now) else {
                 break;
             };
-            report.add(self.rewrite(tenant, dataset, &inputs, &[], options, lease).await?);
+            let inputs = Inputs {
+                tenant,
+                dataset,
+                slices: &inputs,
+                parts: &[],
+                level: 1,
+            };
+            report.add(self.rewrite(&inputs, options, lease).await?);
         }
         loop {
             let parts = self.inner.catalog.live_parts(tenant, dataset).await?;
             let Some(inputs) = due_parts(parts, options) else { break };
-            report.add(self.rewrite(tenant, dataset, &[], &inputs, options, lease).await?);
+            let level = inputs.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
+            let inputs = Inputs {
+                tenant,
+                dataset,
+                slices: &[],
+                parts: &inputs,
+                level,
+            };
+            report.add(self.rewrite(&inputs, options, lease).await?);
         }
         Ok(report)
     }
@@ -139,69 +164,96 @@ impl Lake {
     /// Replaces slices and parts by new parts, one per day of their rows.
     async fn rewrite(
         &self,
-        tenant: &TenantId,
-        dataset: Dataset,
-        slices: &[Slice],
-        parts: &[Part],
+        inputs: &Inputs<'_>,
         options: &CompactionOptions,
         lease: &Lease,
     ) -> Result<CompactionReport, LakeError> {
         let started = Instant::now();
-        let mut batches = self.slices(slices).await?;
-        let mut rows = 0;
-        let mut inputs = Vec::with_capacity(slices.len() + parts.len());
-        for slice in &batches {
-            inputs.push(rows);
-            rows += slice.num_rows() as u32;
-        }
-        for part in parts {
-            inputs.push(rows);
-            for batch in self.stored_batches(part).await? {
-                let batch = part::decode_blocks(dataset, batch)?;
-                rows += batch.num_rows() as u32;
-                batches.push(Arc::new(SparseBatch::from_dense(&batch)?));
-            }
-        }
-        let level = parts.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
-        let written = background::run(move || rewrite_rows(dataset, batches, inputs)).await??;
-        let mut report = CompactionReport {
-            runs: 1,
-            ..Default::default()
-        };
-        report.input_bytes = slices
-            .iter()
-            .map(|s| s.length)
-            .chain(parts.iter().map(|p| p.bytes))
-            .sum::<i64>() as u64;
-        let mut add = Vec::with_capacity(written.len());
-        for part in written {
-            report.rows += part.rows as u64;
-            report.duplicates += part.duplicates as u64;
-            report.output_bytes += part.bytes.len() as u64;
-            add.push(self.store_part(tenant, dataset, level, part).await?);
-        }
-        let change = Replacement {
-            tenant: tenant.clone(),
-            dataset,
-            slices: slices.iter().map(|s| s.id).collect(),
-            parts: parts.iter().map(|p| p.id).collect(),
-            add,
-        };
+        let (batches, starts) = self.read_inputs(inputs).await?;
+        let (change, mut report) = self.write_inputs(inputs, batches, starts).await?;
         let now = self.inner.clock.now();
         let replacing = Instant::now();
         let replaced = self.inner.catalog.replace(&change, lease, now, options.grace).await;
         self.inner.telemetry.catalog_operation("replace", replacing.elapsed());
         replaced?;
-        for slice in slices {
-            self.inner.cache.slices.invalidate(&slice.id);
-        }
+        self.forget_slices(inputs.slices);
         report.elapsed = started.elapsed();
+        let Inputs {
+            tenant, dataset, level, ..
+        } = inputs;
         tracing::debug!(
             %tenant, %dataset, level, rows = report.rows, duplicates = report.duplicates,
             input_bytes = report.input_bytes, output_bytes = report.output_bytes,
             elapsed_ms = report.elapsed.as_millis() as u64, "compacted"
         );
         Ok(report)
+    }
+
+    /// All rows of slices and parts, as they are merged, and the numbers of the rows with which each of them begins.
+    pub(crate) async fn read_inputs(
+        &self,
+        inputs: &Inputs<'_>,
+    ) -> Result<(Vec<Arc<SparseBatch>>, Vec<u32>), LakeError> {
+        let mut batches = self.slices(inputs.slices).await?;
+        let mut rows = 0;
+        let mut starts = Vec::with_capacity(inputs.slices.len() + inputs.parts.len());
+        for slice in &batches {
+            starts.push(rows);
+            rows += slice.num_rows() as u32;
+        }
+        for part in inputs.parts {
+            starts.push(rows);
+            for batch in self.stored_batches(part).await? {
+                let batch = part::decode_blocks(inputs.dataset, batch)?;
+                rows += batch.num_rows() as u32;
+                batches.push(Arc::new(SparseBatch::from_dense(&batch)?));
+            }
+        }
+        Ok((batches, starts))
+    }
+
+    /// Stores rows as parts that may take the place of the slices and parts they came from; nothing changes before the
+    /// catalog says so. Without batches there are no parts.
+    pub(crate) async fn write_inputs(
+        &self,
+        inputs: &Inputs<'_>,
+        batches: Vec<Arc<SparseBatch>>,
+        starts: Vec<u32>,
+    ) -> Result<(Replacement, CompactionReport), LakeError> {
+        let dataset = inputs.dataset;
+        let written = match batches.is_empty() {
+            true => Vec::new(),
+            false => background::run(move || rewrite_rows(dataset, batches, starts)).await??,
+        };
+        let read = inputs.slices.iter().map(|s| s.length);
+        let read = read.chain(inputs.parts.iter().map(|p| p.bytes)).sum::<i64>();
+        let mut report = CompactionReport {
+            runs: 1,
+            input_bytes: read as u64,
+            ..Default::default()
+        };
+        let mut add = Vec::with_capacity(written.len());
+        for part in written {
+            report.rows += part.rows as u64;
+            report.duplicates += part.duplicates as u64;
+            report.output_bytes += part.bytes.len() as u64;
+            add.push(self.store_part(inputs.tenant, dataset, inputs.level, part).await?);
+        }
+        let change = Replacement {
+            tenant: inputs.tenant.clone(),
+            dataset,
+            slices: inputs.slices.iter().map(|s| s.id).collect(),
+            parts: inputs.parts.iter().map(|p| p.id).collect(),
+            add,
+        };
+        Ok((change, report))
+    }
+
+    /// Drops slices that were replaced from memory.
+    pub(crate) fn forget_slices(&self, slices: &[Slice]) {
+        for slice in slices {
+            self.inner.cache.slices.invalidate(&slice.id);
+        }
     }
 
     async fn store_part(

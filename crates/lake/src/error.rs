@@ -1,5 +1,7 @@
 use catalog::CatalogError;
 
+use crate::MatchError;
+
 /// What can go wrong in the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
@@ -29,6 +31,9 @@ pub enum LakeError {
     /// A background task died.
     #[error("task: {0}")]
     Task(#[from] tokio::task::JoinError),
+    /// It cannot be said which rows a deletion is about.
+    #[error("condition of a deletion: {0}")]
+    Condition(#[from] MatchError),
     /// A thread for work in the background could not be started or died.
     #[error("background work: {0}")]
     Background(String),
@@ -41,6 +46,7 @@ impl LakeError {
         match self {
             Self::Store(error) => !matches!(error, object_store::Error::NotSupported { .. }),
             Self::Catalog(error) => error.is_retryable() || matches!(error, CatalogError::Refused(_)),
+            Self::Condition(error) => matches!(error, MatchError::Failed(_)),
             Self::Task(_) | Self::Background(_) => true,
             Self::Damaged { .. } | Self::Arrow(_) | Self::Parquet(_) | Self::Compression(_) => false,
         }

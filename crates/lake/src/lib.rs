@@ -12,10 +12,12 @@ mod cache;
 mod clock;
 mod commit;
 mod compaction;
+mod deletion;
 mod error;
 mod maintenance;
 pub mod part;
 mod pick;
+mod proof;
 mod read;
 pub mod segment;
 pub mod store;
@@ -37,8 +39,10 @@ pub use cache::CacheSizes;
 pub use clock::CatalogClock;
 pub use commit::{Commit, Committed, Request, is_item, request_key};
 pub use compaction::{CompactionOptions, CompactionReport, Wanted};
+pub use deletion::{MatchError, Matcher, Question, described_by};
 pub use error::LakeError;
 pub use maintenance::{MaintenanceOptions, Observer, Retention};
+pub use proof::{RetentionDebt, RetentionReport};
 pub use read::{PartFile, PartReader};
 
 /// One process's access to the lake. Cheap to clone; all clones share caches.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use catalog::{Backlog, Expired};
 use futures::StreamExt;
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
 use schema::{Dataset, TenantId, UnixNanos};
 use tokio::sync::watch;
 
 use crate::compaction::{CompactionOptions, CompactionReport, Wanted};
+use crate::proof::RetentionDebt;
 use crate::{Lake, LakeError};
 
 /// How long rows of a tenant's dataset are kept; `None` for ever.
@@ -53,10 +54,16 @@ pub trait Observer: Send + Sync {
     fn expired(&self, dataset: Dataset, expired: &Expired);
     /// Objects were deleted.
     fn collected(&self, objects: u64, bytes: u64);
+    /// Bytes of rows that retention removed are gone from the store with their objects.
+    fn freed(&self, _dataset: Dataset, _bytes: u64) {}
+    /// What retention owes of a dataset, of all tenants together.
+    fn retention(&self, _dataset: Dataset, _debt: &RetentionDebt) {}
+    /// A deletion that was asked for removed rows.
+    fn deleted(&self, _dataset: Dataset, _rows: u64) {}
 }
 
 /// Objects deleted in one step: bounds a transaction and a list of paths.
-const GC_BATCH: i64 = 500;
+pub(crate) const GC_BATCH: i64 = 500;
 
 impl Lake {
     /// Runs all background work until `stop` becomes true.
@@ -156,16 +163,17 @@ impl Lake {
         // Each is worth doing if another fails.
         let expired = self.expire(options, observer).await;
         let collected = self.collect(observer).await;
+        let proven = self.prove_retention(options, observer).await;
         // A clock that was set forth makes requests look old that senders still repeat.
         if self.inner.clock.steady_for() >= options.dedupe_window {
             let old = self.before(options.dedupe_window);
             self.inner.catalog.expire_requests(old).await?;
         }
         self.inner.catalog.shrink().await?;
-        expired.and(collected)
+        expired.and(collected).and(proven)
     }
 
-    fn before(&self, age: Duration) -> UnixNanos {
+    pub(crate) fn before(&self, age: Duration) -> UnixNanos {
         self.inner
             .clock
             .now()
@@ -176,11 +184,9 @@ impl Lake {
     async fn expire(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
         for tenant in self.inner.catalog.tenants().await? {
             for dataset in Dataset::ALL {
-                let Some(kept) = (options.retention)(&tenant, dataset) else {
+                let Some(cutoff) = self.cutoff(&options.retention, &tenant, dataset) else {
                     continue;
                 };
-                let referred = matches!(dataset, Dataset::Resources | Dataset::MetricSeries);
-                let cutoff = self.before(if referred { kept + REFERENCE_MARGIN } else { kept });
                 let catalog = &self.inner.catalog;
                 if catalog.retention_due(&tenant, dataset, cutoff).await? == Expired::default() {
                     continue;
@@ -199,6 +205,13 @@ impl Lake {
             }
         }
         Ok(())
+    }
+
+    /// The time before which rows of a dataset are due; `None` if they are kept for ever.
+    pub(crate) fn cutoff(&self, retention: &Retention, tenant: &TenantId, dataset: Dataset) -> Option<UnixNanos> {
+        let kept = retention(tenant, dataset)?;
+        let referred = matches!(dataset, Dataset::Resources | Dataset::MetricSeries);
+        Some(self.before(if referred { kept + REFERENCE_MARGIN } else { kept }))
     }
 
     /// Deletes queued objects whose grace period is over.
@@ -220,7 +233,9 @@ impl Lake {
                     Err(error) => tracing::warn!(path = entry.path, %error, "object not deleted; it is tried again"),
                 }
             }
-            self.inner.catalog.gc_done(&done).await?;
+            for freed in self.inner.catalog.gc_done(&done).await? {
+                observer.freed(freed.dataset, freed.bytes.max(0) as u64);
+            }
             observer.collected(done.len() as u64, bytes);
             if done.len() < due.len() {
                 return Ok(());
@@ -236,9 +251,7 @@ impl Lake {
             let mut old = Vec::new();
             for object in chunk {
                 let object = object?;
-                let modified = object.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
-                let ours = object.location.as_ref().ends_with(".seg") || object.location.as_ref().ends_with(".parquet");
-                if ours && modified < cutoff {
+                if is_ours_and_older(&object, cutoff) {
                     old.push((object.location.to_string(), object.size));
                 }
             }
@@ -259,6 +272,13 @@ impl Lake {
     }
 }
 
+/// Whether an object is a segment or a part and was written before a time.
+pub(crate) fn is_ours_and_older(object: &ObjectMeta, than: UnixNanos) -> bool {
+    let modified = object.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
+    let path = object.location.as_ref();
+    (path.ends_with(".seg") || path.ends_with(".parquet")) && modified < than
+}
+
 /// Tells of a compaction that failed, and keeps the error if it is the first.
 fn keep_first(failed: &mut Result<(), LakeError>, entry: &Backlog, error: LakeError) {
     let (tenant, dataset) = (&entry.tenant, entry.dataset);
@@ -269,6 +289,6 @@ fn keep_first(failed: &mut Result<(), LakeError>, entry: &Backlog, error: LakeEr
 }
 
 /// Resolves when told to stop, or when nobody is left to tell it.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

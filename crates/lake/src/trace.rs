@@ -37,7 +37,7 @@ impl Lake {
     }
 
     /// Which blocks may hold the trace, ascending: one short read of the index.
-    async fn trace_blocks(&self, part: &Part, trace_id: &[u8; 16]) -> Result<Vec<u32>, LakeError> {
+    pub(crate) async fn trace_blocks(&self, part: &Part, trace_id: &[u8; 16]) -> Result<Vec<u32>, LakeError> {
         let entries = part.index_bytes.max(0) as u64 / ENTRY_BYTES;
         let offset = part.index_offset.max(0) as u64;
         let path: Arc<str> = part.path.as_str().into();

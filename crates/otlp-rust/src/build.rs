@@ -7,7 +7,7 @@ use catalog::{Catalog, ConnectOptions};
 use config::Config;
 use ingest::IngestOptions;
 use lake::store::StoreLocation;
-use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions};
+use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions, Retention};
 use query::QueryOptions;
 use telemetry::Telemetry;
 use url::Url;
@@ -183,13 +183,18 @@ pub fn compaction_options(config: &Config) -> CompactionOptions {
     }
 }
 
+/// How long rows are kept.
+pub fn retention(config: &Config) -> Retention {
+    let retention = config.retention.clone();
+    Arc::new(move |tenant, dataset| retention.period(tenant, dataset))
+}
+
 /// The background work of the lake.
 pub fn maintenance_options(config: &Config) -> MaintenanceOptions {
-    let retention = config.retention.clone();
     MaintenanceOptions {
         compaction: compaction_options(config),
         compaction_interval: config.compaction.interval,
-        retention: Arc::new(move |tenant, dataset| retention.period(tenant, dataset)),
+        retention: retention(config),
         gc_interval: config.gc.interval,
         orphan_grace: config.gc.orphan_grace,
         dedupe_window: config.ingest.dedupe_window,

@@ -29,6 +29,8 @@ enum Command {
     Demo(DemoArgs),
     /// Ask a running platform a question in SQL.
     Sql(SqlArgs),
+    /// Delete rows of a tenant on a running platform, for good.
+    Delete(DeleteArgs),
     /// Check, print or describe the configuration.
     Config(ConfigArgs),
 }
@@ -108,6 +110,38 @@ struct SqlArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["trace", "condition", "everything"])))]
+struct DeleteArgs {
+    /// Tenant whose rows go.
+    #[arg(long, value_name = "TENANT")]
+    tenant: String,
+    /// Table the rows are in; without it, every table that --trace or --everything is about.
+    #[arg(long, value_name = "TABLE")]
+    dataset: Option<String>,
+    /// Rows of this trace: its id in hexadecimal.
+    #[arg(long, value_name = "ID")]
+    trace: Option<String>,
+    /// Rows that meet this condition, as behind WHERE in SQL. Needs --dataset.
+    #[arg(long = "where", value_name = "SQL", requires = "dataset")]
+    condition: Option<String>,
+    /// All rows of the tenant.
+    #[arg(long)]
+    everything: bool,
+    /// Wait until the rows are gone from queries (done), or their bytes from the store, too (verified).
+    #[arg(long, value_enum, value_name = "STATE")]
+    wait: Option<WaitFor>,
+    /// Address of the API.
+    #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    url: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum WaitFor {
+    Done,
+    Verified,
+}
+
+#[derive(Debug, Args)]
 struct ConfigArgs {
     #[command(subcommand)]
     command: ConfigCommand,
@@ -160,6 +194,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::run(args.settings.load()?),
         Command::Demo(args) => runtime()?.block_on(demo(args)),
         Command::Sql(args) => runtime()?.block_on(sql(args)),
+        Command::Delete(args) => runtime()?.block_on(delete(args)),
         Command::Config(args) => configuration(args.command),
     }
 }
@@ -213,6 +248,24 @@ async fn sql(args: SqlArgs) -> Result<ExitCode> {
     };
     api::client::run_sql(&args.url, &tenant, &query, format, &mut std::io::stdout()).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn delete(args: DeleteArgs) -> Result<ExitCode> {
+    let deletion = api::client::NewDeletion {
+        tenant: TenantId::parse(&args.tenant)?,
+        dataset: args.dataset,
+        trace_id: args.trace,
+        condition: args.condition,
+        everything: args.everything,
+    };
+    let wait_for = args.wait.map(|state| match state {
+        WaitFor::Done => "done",
+        WaitFor::Verified => "verified",
+    });
+    let last = api::client::delete(&args.url, &deletion, wait_for).await?;
+    println!("{last:#}");
+    let failed = last["state"] == "failed";
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn demo(args: DemoArgs) -> Result<ExitCode> {

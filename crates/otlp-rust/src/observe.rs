@@ -1,6 +1,6 @@
 //! What the lake reports, as metrics of this process.
 
-use lake::{CompactionReport, Observer};
+use lake::{CompactionReport, Observer, RetentionDebt};
 use schema::Dataset;
 use telemetry::{CompactionRun, Telemetry};
 
@@ -33,8 +33,20 @@ impl Observer for Recorder {
     }
 
     fn expired(&self, dataset: Dataset, expired: &catalog::Expired) {
-        self.0
-            .retention_deleted(dataset, expired.rows.max(0) as u64, expired.bytes.max(0) as u64);
+        self.0.retention_rows_deleted(dataset, expired.rows.max(0) as u64);
+    }
+
+    fn freed(&self, dataset: Dataset, bytes: u64) {
+        self.0.retention_bytes_deleted(dataset, bytes);
+    }
+
+    fn retention(&self, dataset: Dataset, debt: &RetentionDebt) {
+        let proven_at = debt.proven_at.unwrap_or(0) / 1_000_000_000;
+        self.0.set_retention(dataset, debt.bytes_due, proven_at.max(0) as u64);
+    }
+
+    fn deleted(&self, dataset: Dataset, rows: u64) {
+        self.0.deletion_rows(dataset, rows);
     }
 
     fn collected(&self, objects: u64, bytes: u64) {

@@ -108,7 +108,18 @@ async fn serve(config: Config) -> Result<ExitCode> {
     if server.config.server.roles.compact {
         let (lake, observer, stopped) = (server.lake.clone(), server.observer.clone(), server.stopped.clone());
         let options = build::maintenance_options(&server.config);
-        tasks.spawn(async move { lake.maintain(options, observer.as_ref(), stopped).await });
+        let compaction = options.compaction;
+        let maintaining = {
+            let (lake, observer, stopped) = (lake.clone(), observer.clone(), stopped.clone());
+            async move { lake.maintain(options, observer.as_ref(), stopped).await }
+        };
+        tasks.spawn(maintaining);
+        let matcher = server.query.clone();
+        // Beside the other work: a deletion may rewrite a lot, and only its own dataset waits for it.
+        tasks.spawn(async move {
+            lake.work_off_deletions(compaction, &matcher, observer.as_ref(), stopped)
+                .await
+        });
     }
     let postgres = &server.config.postgres_wire;
     if postgres.enabled && server.config.server.roles.query {
@@ -192,6 +203,7 @@ impl Server {
             query: self.query.clone(),
             lake: self.lake.clone(),
             compaction: build::compaction_options(&self.config),
+            retention: build::retention(&self.config),
             observer: self.observer.clone(),
             telemetry: self.telemetry.clone(),
             ready,

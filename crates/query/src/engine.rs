@@ -208,7 +208,7 @@ impl QueryEngine {
             context.register_table(name, table)?;
         }
         if let Statement::Statement(statement) = &mut statement {
-            resolve_attributes(statement, &columns);
+            resolve_attributes(statement.as_mut(), &columns);
         }
         let plan = context.state().statement_to_plan(statement).await?;
         let allowed = SQLOptions::new()

@@ -4,6 +4,8 @@
 //! once, whatever compaction does meanwhile. DataFusion plans and runs it over slices and parts; memory, time,
 //! bytes read and the number of queries at once are limited, and dropping a result cancels its query.
 //!
+//! It also tells `lake` which rows a deletion is about (`matching`).
+//!
 //! Absent on purpose: `query` writes nothing, knows no HTTP, and no query language but SQL.
 
 mod blocks;
@@ -13,6 +15,7 @@ mod coop;
 mod engine;
 mod error;
 mod lookup;
+mod matching;
 mod names;
 pub mod postgres;
 mod reader;
@@ -22,4 +25,5 @@ mod views;
 
 pub use engine::{QueryEngine, QueryOptions, QueryResult};
 pub use error::{QueryError, stream_error};
+pub use matching::table_of;
 pub use trace::Trace;

@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Statement, visit_expressions_mut};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, VisitMut, visit_expressions_mut};
 use schema::columns::{ATTRIBUTE_PREFIX, RESOURCE_PREFIX, SCOPE_PREFIX};
 
-/// Replaces names that are attributes of one of the `columns` by the column's name.
-pub(crate) fn resolve_attributes(statement: &mut Statement, columns: &HashSet<String>) {
-    let _ = visit_expressions_mut(statement, |expr| {
+/// Replaces names in a statement or an expression that are attributes of one of the `columns` by the column's name.
+pub(crate) fn resolve_attributes(sql: &mut impl VisitMut, columns: &HashSet<String>) {
+    let _ = visit_expressions_mut(sql, |expr| {
         let column = match expr {
             Expr::Identifier(name) => find(&name.value, columns),
             Expr::CompoundIdentifier(parts) => {

@@ -222,15 +222,34 @@ impl Telemetry {
         m.compaction_duration.observe(duration.as_secs_f64());
     }
 
-    /// Retention removed rows, stored in `bytes`, from the catalog.
-    pub fn retention_deleted(&self, dataset: Dataset, rows: u64, bytes: u64) {
+    /// Retention removed rows from the catalog: no query sees them any more.
+    pub fn retention_rows_deleted(&self, dataset: Dataset, rows: u64) {
+        let deleted = &self.0.metrics.retention_rows_deleted;
+        deleted.get_or_create(&DatasetLabel(dataset)).inc_by(rows);
+    }
+
+    /// Bytes of rows that retention removed are gone from the store.
+    pub fn retention_bytes_deleted(&self, dataset: Dataset, bytes: u64) {
+        let deleted = &self.0.metrics.retention_bytes_deleted;
+        deleted.get_or_create(&DatasetLabel(dataset)).inc_by(bytes);
+    }
+
+    /// Bytes that are older than their period and still in the store, now, and when a scan last found none, in seconds since
+    /// the Unix epoch; 0 if it never did.
+    pub fn set_retention(&self, dataset: Dataset, bytes_due: u64, proven_at: u64) {
         let m = &self.0.metrics;
-        m.retention_rows_deleted
+        m.retention_bytes_due
             .get_or_create(&DatasetLabel(dataset))
-            .inc_by(rows);
-        m.retention_bytes_deleted
+            .set(amount(bytes_due));
+        m.retention_proof
             .get_or_create(&DatasetLabel(dataset))
-            .inc_by(bytes);
+            .set(amount(proven_at));
+    }
+
+    /// A deletion that was asked for removed rows.
+    pub fn deletion_rows(&self, dataset: Dataset, rows: u64) {
+        let deleted = &self.0.metrics.deletion_rows;
+        deleted.get_or_create(&DatasetLabel(dataset)).inc_by(rows);
     }
 
     /// Garbage collection deleted objects from the store.

@@ -51,6 +51,9 @@ pub(crate) struct Metrics {
     pub compaction_output_bytes: Counter,
     pub retention_rows_deleted: Family<DatasetLabel, Counter>,
     pub retention_bytes_deleted: Family<DatasetLabel, Counter>,
+    pub retention_bytes_due: Family<DatasetLabel, Amount>,
+    pub retention_proof: Family<DatasetLabel, Amount>,
+    pub deletion_rows: Family<DatasetLabel, Counter>,
     pub gc_objects_deleted: Counter,
     pub gc_bytes_deleted: Counter,
     pub cache_hits: Family<CacheLabel, Counter>,
@@ -131,8 +134,17 @@ impl Metrics {
             retention_rows_deleted: r.family("otlp_retention_rows_deleted", "Rows that retention deleted"),
             retention_bytes_deleted: r.family(
                 "otlp_retention_bytes_deleted",
-                "Stored bytes of the rows that retention deleted",
+                "Bytes of expired rows that are gone from the store with their objects",
             ),
+            retention_bytes_due: r.family(
+                "otlp_retention_bytes_due",
+                "Bytes that are older than their retention and still in the store",
+            ),
+            retention_proof: r.family(
+                "otlp_retention_proof_timestamp_seconds",
+                "When a scan last found nothing older than its retention, of the tenant whose last proof is oldest",
+            ),
+            deletion_rows: r.family("otlp_deletion_rows", "Rows deleted because somebody asked for it"),
             gc_objects_deleted: r.one(
                 "otlp_gc_objects_deleted",
                 "Objects deleted from the store by garbage collection",

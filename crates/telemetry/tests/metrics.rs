@@ -49,7 +49,10 @@ fn everything() -> Telemetry {
     });
     t.duplicates_dropped(Dataset::Spans, 7);
     t.compaction_failed(MS);
-    t.retention_deleted(Dataset::Spans, 11, 22);
+    t.retention_rows_deleted(Dataset::Spans, 11);
+    t.retention_bytes_deleted(Dataset::Spans, 22);
+    t.set_retention(Dataset::Logs, 44, 1_700_000_000);
+    t.deletion_rows(Dataset::Logs, 5);
     t.gc_deleted(3, 33);
     t.cache_hit("slices");
     t.cache_miss("slices");
@@ -90,6 +93,9 @@ fn every_event_shows_in_the_scrape() {
         "otlp_compaction_output_bytes_total 300",
         r#"otlp_retention_rows_deleted_total{dataset="spans"} 11"#,
         r#"otlp_retention_bytes_deleted_total{dataset="spans"} 22"#,
+        r#"otlp_retention_bytes_due{dataset="logs"} 44"#,
+        r#"otlp_retention_proof_timestamp_seconds{dataset="logs"} 1700000000"#,
+        r#"otlp_deletion_rows_total{dataset="logs"} 5"#,
         "otlp_gc_objects_deleted_total 3",
         "otlp_gc_bytes_deleted_total 33",
         r#"otlp_cache_hits_total{cache="slices"} 1"#,
@@ -131,7 +137,7 @@ fn the_text_is_well_formed() {
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
     }
-    assert_eq!(families.len(), 33);
+    assert_eq!(families.len(), 36);
 }
 
 #[test]

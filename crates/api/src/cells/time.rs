@@ -17,6 +17,15 @@ pub(crate) fn rfc3339(seconds: i64, nanos: i64, out: &mut Vec<u8>) {
     );
 }
 
+/// A time in nanoseconds since the Unix epoch as the text that [`rfc3339`] appends.
+pub(crate) fn time(nanos: i64) -> String {
+    const SECOND: i64 = 1_000_000_000;
+    let mut text = Vec::with_capacity(30);
+    rfc3339(nanos.div_euclid(SECOND), nanos.rem_euclid(SECOND), &mut text);
+    // Digits and signs are UTF-8.
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
 fn civil(days: i64) -> (i64, i64, i64) {
     // Days are counted from 1 March of a year divisible by 400, so that the leap day is the last of a cycle.
@@ -39,16 +48,6 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    fn text(nanos: i64) -> String {
-        let mut out = Vec::new();
-        super::rfc3339(
-            nanos.div_euclid(1_000_000_000),
-            nanos.rem_euclid(1_000_000_000),
-            &mut out,
-        );
-        String::from_utf8(out).unwrap()
-    }
-
     #[test]
     fn formats_times() {
         for (nanos, expected) in [
@@ -59,7 +58,7 @@ mod tests {
             (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
             (i64::MIN, "1677-09-21T00:12:43.145224192Z"),
         ] {
-            assert_eq!(text(nanos), expected);
+            assert_eq!(super::time(nanos), expected);
         }
     }
 

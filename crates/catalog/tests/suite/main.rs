@@ -3,6 +3,7 @@
 //! SQLite gets a test per case. PostgreSQL gets one test for all, because starting a server costs more than the cases.
 
 mod compaction;
+mod deletions;
 mod fixture;
 mod ingest;
 mod leases;
@@ -60,6 +61,12 @@ cases! {
     compaction::a_snapshot_is_consistent_while_parts_change,
     retention::expire_removes_what_is_wholly_old,
     retention::a_fenced_expire_changes_nothing,
+    retention::bytes_are_deleted_when_their_object_is,
+    retention::a_proof_is_remembered,
+    deletions::a_deletion_goes_from_pending_to_verified,
+    deletions::a_fenced_deletion_changes_nothing,
+    deletions::of_two_workers_who_end_together_one_ends_the_deletion,
+    deletions::deletions_are_listed_and_can_fail,
     leases::a_lease_has_one_holder_until_it_expires,
     leases::a_lease_of_a_wrong_clock_holds_nobody_up,
     leases::a_released_lease_is_fenced,

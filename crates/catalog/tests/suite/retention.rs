@@ -85,3 +85,79 @@ pub async fn a_fenced_expire_changes_nothing(database: Database) {
     assert!(matches!(refused, Err(CatalogError::Fenced { .. })), "{refused:?}");
     assert_eq!(snapshot(&catalog).await.slices.len(), 1);
 }
+
+/// What retention owes of a tenant's spans: (rows deleted, bytes deleted, bytes that wait).
+async fn owed(catalog: &Catalog, name: &str) -> (i64, i64, i64) {
+    let states = catalog.retention_states().await.unwrap();
+    let state = states
+        .into_iter()
+        .find(|s| s.tenant == tenant(name) && s.dataset == Dataset::Spans);
+    let state = state.unwrap();
+    assert_eq!(state.waiting_since.is_some(), state.bytes_waiting > 0);
+    (state.rows_deleted, state.bytes_deleted, state.bytes_waiting)
+}
+
+/// A segment that two tenants share is gone when the later of them has left it.
+pub async fn bytes_are_deleted_when_their_object_is(database: Database) {
+    let catalog = database.migrated().await;
+    let lease = lease(&catalog).await;
+    let mut shared = segment("s/1", &[(0, 1), (5, 20)], &[]);
+    shared.slices[1].tenant = tenant("b");
+    commit(&catalog, &shared).await;
+    let ids = commit(&catalog, &segment("s/2", &[(0, 1)], &[])).await;
+    let change = replacement(ids, vec![], vec![part("p/1", 1, (0, 9))]);
+    catalog.replace(&change, &lease, NOW, MINUTE).await.unwrap();
+    assert_eq!(owed(&catalog, "a").await, (0, 0, 0));
+
+    let expire = async |name: &str, cutoff, now| {
+        let of = tenant(name);
+        catalog
+            .expire(&of, Dataset::Spans, cutoff, &lease, now, MINUTE)
+            .await
+            .unwrap();
+    };
+    let collect = async |now| {
+        let due = catalog.gc_due(now, 10).await.unwrap();
+        catalog
+            .gc_done(&due.iter().map(|e| e.id).collect::<Vec<_>>())
+            .await
+            .unwrap()
+    };
+    expire("a", 10, NOW).await;
+    assert_eq!(owed(&catalog, "a").await, (110, 0, 1_100));
+    // s/2 was replaced, not expired: nobody owed its bytes.
+    let freed = collect(NOW + 60 * SECOND).await;
+    let of_a = |bytes| Freed {
+        tenant: tenant("a"),
+        dataset: Dataset::Spans,
+        bytes,
+    };
+    assert_eq!(freed, [of_a(1_000)]);
+    assert_eq!(
+        owed(&catalog, "a").await,
+        (110, 1_000, 100),
+        "b's slice holds the segment"
+    );
+    expire("b", 21, NOW + 120 * SECOND).await;
+    let freed = collect(NOW + 180 * SECOND).await;
+    assert_eq!(
+        (freed.len(), freed.iter().map(|f| f.bytes).collect::<Vec<_>>()),
+        (2, vec![100, 100])
+    );
+    assert_eq!(owed(&catalog, "a").await, (110, 1_100, 0));
+    assert_eq!(owed(&catalog, "b").await, (10, 100, 0));
+    assert!(collect(i64::MAX).await.is_empty());
+}
+
+pub async fn a_proof_is_remembered(database: Database) {
+    let catalog = database.migrated().await;
+    commit(&catalog, &segment("s/1", &[(0, 1)], &[])).await;
+    let of = [(tenant("a"), Dataset::Spans)];
+    let proven = async || catalog.retention_states().await.unwrap()[0].proven_at;
+    assert_eq!(proven().await, None);
+    catalog.retention_proven(&of, NOW).await.unwrap();
+    catalog.retention_proven(&[], NOW + 5).await.unwrap();
+    assert_eq!(proven().await, Some(NOW));
+    catalog.retention_proven(&of, NOW + 9).await.unwrap();
+    assert_eq!(proven().await, Some(NOW + 9));
+}

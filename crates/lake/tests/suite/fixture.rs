@@ -163,6 +163,7 @@ pub struct Tally {
     pub expired: Mutex<Vec<(Dataset, Expired)>>,
     pub collected_objects: AtomicU64,
     pub collected_bytes: AtomicU64,
+    pub freed: AtomicU64,
     pub compactions: AtomicU64,
     pub failures: Mutex<Vec<&'static str>>,
     pub backlog_rows: AtomicI64,
@@ -188,5 +189,9 @@ impl Observer for Tally {
     fn collected(&self, objects: u64, bytes: u64) {
         self.collected_objects.fetch_add(objects, Ordering::SeqCst);
         self.collected_bytes.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    fn freed(&self, _: Dataset, bytes: u64) {
+        self.freed.fetch_add(bytes, Ordering::SeqCst);
     }
 }

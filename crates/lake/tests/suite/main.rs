@@ -3,6 +3,7 @@
 
 mod commit;
 mod compaction;
+mod deletions;
 mod duplicates;
 mod fixture;
 mod maintenance;

@@ -29,7 +29,7 @@ pub fn options() -> MaintenanceOptions {
 }
 
 /// Lets a process do its background work until the condition holds, for 20 s at most, and a few rounds more.
-async fn maintain(lake: &Lake, options: MaintenanceOptions, tally: &Arc<Tally>, until: impl AsyncFn() -> bool) {
+pub async fn maintain(lake: &Lake, options: MaintenanceOptions, tally: &Arc<Tally>, until: impl AsyncFn() -> bool) {
     let (stop, stopped) = watch::channel(false);
     let work = {
         let (lake, tally) = (lake.clone(), Arc::clone(tally));
@@ -327,4 +327,99 @@ async fn a_request_is_forgotten_after_the_dedupe_window() {
     world.clock.advance(2 * SECOND);
     maintain(&lake, options(), &tally, async || true).await;
     assert_eq!(again().await, [true]);
+}
+
+/// The proof: bytes count as deleted when their object is gone, and nothing is proven while something is left.
+#[tokio::test]
+async fn retention_is_proven_by_catalog_and_store() {
+    let world = World::new();
+    let lake = world.process().await;
+    let (owner, neighbour) = (tenant("a"), tenant("b"));
+    let now = lake.clock().now();
+    let old = now - 3 * DAY;
+    // One segment with rows that are due and rows of a tenant whose rows are not.
+    let due = random_batch(Dataset::Spans, 1, 30, old, old + SECOND);
+    let kept = random_batch(Dataset::Spans, 2, 20, now, now + SECOND);
+    let mut shared = fixture::commit_of(&owner, 1, &[(Dataset::Spans, due.clone())]);
+    let theirs = fixture::commit_of(&neighbour, 2, &[(Dataset::Spans, kept.clone())]);
+    shared.rows.extend(theirs.rows);
+    lake.commit(shared).await.unwrap();
+    put(
+        &lake,
+        &owner,
+        3,
+        Dataset::Spans,
+        random_batch(Dataset::Spans, 3, 10, old, old + SECOND),
+    )
+    .await;
+    lake.compact(&owner, Dataset::Spans, &fixture::options(), fixture::ALL)
+        .await
+        .unwrap();
+    put(
+        &lake,
+        &owner,
+        4,
+        Dataset::Spans,
+        random_batch(Dataset::Spans, 4, 15, old, old + SECOND),
+    )
+    .await;
+
+    let retention: lake::Retention = Arc::new(|_, _| Some(Duration::from_secs(2 * 86_400)));
+    let report = async |name: &str| {
+        let reports = lake.retention_reports(&retention).await.unwrap();
+        let of = |r: &&lake::RetentionReport| r.state.tenant == tenant(name) && r.state.dataset == Dataset::Spans;
+        reports.iter().find(of).unwrap().clone()
+    };
+    let before = report("a").await;
+    assert_eq!(
+        (before.rows_due, before.state.bytes_deleted, before.state.proven_at),
+        (55, 0, None)
+    );
+    let due_bytes = before.bytes_due();
+    assert!(due_bytes > 0);
+
+    let options = MaintenanceOptions {
+        compaction: lake::CompactionOptions {
+            max_slice_age: Duration::MAX,
+            ..fixture::options()
+        },
+        retention: Arc::clone(&retention),
+        ..options()
+    };
+    let tally = Arc::new(Tally::default());
+    // Rows are gone from queries, their bytes wait for the end of the grace period.
+    world.store.faults.fail_deletes.store(true, Ordering::SeqCst);
+    maintain(&lake, options.clone(), &tally, async || report("a").await.rows_due == 0).await;
+    let waiting = report("a").await;
+    assert_eq!(
+        (waiting.bytes_due(), waiting.state.bytes_waiting),
+        (due_bytes, due_bytes)
+    );
+    // It is over, but deletes fail: nothing is deleted and nothing is proven.
+    world.clock.advance(901 * SECOND);
+    maintain(&lake, options.clone(), &tally, async || true).await;
+    assert_eq!(report("a").await, waiting);
+    assert_eq!((waiting.state.rows_deleted, waiting.state.bytes_deleted), (55, 0));
+
+    // They succeed: what was alone in its object is gone. The neighbour's rows do not hold the part that `a` made.
+    world.store.faults.fail_deletes.store(false, Ordering::SeqCst);
+    maintain(&lake, options.clone(), &tally, async || {
+        report("a").await.state.proven_at > waiting.state.proven_at
+    })
+    .await;
+    let proven = report("a").await;
+    assert_eq!((proven.bytes_due(), proven.state.bytes_deleted), (0, due_bytes));
+    assert_eq!(tally.freed.load(Ordering::SeqCst), due_bytes as u64);
+    assert_eq!(visible(&lake, &neighbour, Dataset::Spans).await, rows_of([&kept]));
+
+    // An object that the catalog does not know, and that is no commit under way, spoils the next proof until it is gone.
+    let orphan = Path::from("a/spans/2020-01-01/orphan.parquet");
+    world.store.put(&orphan, "left behind".into()).await.unwrap();
+    world.clock.advance(25 * HOUR);
+    let first = proven.state.proven_at.unwrap();
+    maintain(&lake, options.clone(), &tally, async || {
+        report("a").await.state.proven_at > Some(first)
+    })
+    .await;
+    assert!(!world.store.paths().await.contains(&orphan.to_string()));
 }

@@ -239,18 +239,19 @@ pub type Row = BTreeMap<String, String>;
 pub fn rows_of<'a>(batches: impl IntoIterator<Item = &'a RecordBatch>) -> Vec<Row> {
     let mut rows = Vec::new();
     for batch in batches {
-        let schema = batch.schema();
-        for row in 0..batch.num_rows() {
-            let cells = schema.fields().iter().zip(batch.columns());
-            rows.push(
-                cells
-                    .filter_map(|(field, array)| Some((field.name().clone(), text(array.as_ref(), row)?)))
-                    .collect::<Row>(),
-            );
-        }
+        rows.extend((0..batch.num_rows()).map(|row| row_at(batch, row)));
     }
     rows.sort();
     rows
+}
+
+/// One row of a batch.
+pub fn row_at(batch: &RecordBatch, row: usize) -> Row {
+    let schema = batch.schema();
+    let cells = schema.fields().iter().zip(batch.columns());
+    cells
+        .filter_map(|(field, array)| Some((field.name().clone(), text(array.as_ref(), row)?)))
+        .collect()
 }
 
 /// A value as text; `None` if it is null.

@@ -1,0 +1,181 @@
+"""Deletion with proof: what was asked to go is gone from every query, and then from the bytes in the store."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import zstandard
+
+import wire
+from platform_process import binary
+from services import S3
+
+ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+QUICK = {
+    "OTLP_RUST__COMPACTION__INTERVAL": "200ms",
+    "OTLP_RUST__COMPACTION__MAX_SLICE_AGE": "1s",
+    "OTLP_RUST__GC__GRACE": "2s",
+    "OTLP_RUST__GC__INTERVAL": "300ms",
+}
+
+
+def holding(folder, marker):
+    """Segments and parts below a folder in which the marker stands, compressed or not."""
+    found = []
+    for path in folder.rglob("*"):
+        try:
+            data = path.read_bytes() if path.suffix in (".seg", ".parquet") else b""
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+        at, texts = -1, [data]
+        while (at := data.find(ZSTD_FRAME, at + 1)) >= 0:
+            try:
+                texts.append(zstandard.ZstdDecompressor().decompressobj().decompress(data[at:]))
+            except zstandard.ZstdError:
+                pass  # four bytes of something else
+        if any(marker in text for text in texts):
+            found.append(path)
+    return found
+
+
+def store_of(server, backend, services):
+    return server.data_dir / "store" if backend == "local" else services.get(S3).folder
+
+
+def delete(server, *arguments, code=0):
+    command = [str(binary("otlp-rust", "OTLP_RUST_BIN")), "delete", "--url", server.http_url, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout) if code == 0 else done.stderr
+
+
+def ask(server, body):
+    return server.session.post(f"{server.http_url}/api/v1/admin/deletions", data=json.dumps(body), timeout=60)
+
+
+def wait_for(server, number, state, seconds=90):
+    deadline = time.monotonic() + seconds
+    while True:
+        found = server.session.get(f"{server.http_url}/api/v1/admin/deletions/{number}", timeout=60).json()
+        if found["state"] == state:
+            return found
+        assert found["state"] != "failed" and time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("backend", ["local", "cluster"])
+def test_a_trace_is_deleted_while_others_are_sent(make_server, services, tenant, backend):
+    """The spans and logs of a trace lie in parts of two levels and in slices, and clients go on sending."""
+    server = make_server(backend, env=QUICK)
+    trace, marker = os.urandom(16), f"victim {os.urandom(8).hex()}"
+    sent, stop = [], threading.Event()
+
+    def victim(number):
+        span = wire.span(f"{marker} {number}", {"secret": marker}, trace_id=trace)
+        wire.send_grpc(server, "traces", wire.request("traces", [span]), tenant)
+        log = wire.record(f"{marker} says {number}", trace_id=trace, span_id=span.span_id)
+        wire.send_http(server, "logs", wire.request("logs", [log]), tenant)
+
+    def client(number):
+        count = 0
+        while not stop.is_set():
+            name = f"other {number}.{count}"
+            wire.send_http(server, "traces", wire.request("traces", [wire.span(name, {"n": count})]), tenant)
+            sent.append(name)
+            count += 1
+
+    with ThreadPoolExecutor(3) as clients:
+        running = [clients.submit(client, number) for number in range(3)]
+        try:
+            for number in range(12):
+                victim(number)
+                if number < 10:
+                    server.compact()
+            assert holding(store_of(server, backend, services), marker.encode())
+            done = delete(server, "--tenant", tenant, "--trace", trace.hex(), "--wait", "done")
+            assert done["state"] in ("done", "verified") and done["rows_deleted"] == 24, done
+            of_trace = f"trace_id = X'{trace.hex()}'"
+            for table in ("spans", "logs"):
+                assert server.sql(f"SELECT count(*) AS n FROM {table} WHERE {of_trace}", tenant) == [{"n": 0}]
+            answer = server.session.get(f"{server.http_url}/tempo/api/traces/{trace.hex()}", headers={"X-Scope-OrgID": tenant})
+            assert answer.status_code == 404, answer.text
+            verified = wait_for(server, done["id"], "verified")
+        finally:
+            stop.set()
+        for one in running:
+            one.result()
+    objects = verified["objects"]
+    assert objects["removed"] == objects["queued"] > 0 and objects["removed_bytes"] == objects["queued_bytes"]
+    assert verified["done_at"] < verified["verified_at"]
+    assert holding(store_of(server, backend, services), marker.encode()) == []
+    names = [row["name"] for row in server.sql("SELECT name FROM spans", tenant)]
+    assert sorted(names) == sorted(sent), "other spans were lost or doubled"
+    audit = [line for line in server.log_path.read_text().splitlines() if f"deletion={done['id']}" in line.replace('"', "").replace(":", "=")]
+    assert len(audit) >= 3, "asked for, done, verified"
+
+
+def test_a_deletion_survives_a_crash(make_server, tenant):
+    """kill -9 right after the request was accepted, and again while it is worked on: it ends all the same."""
+    server = make_server(env=QUICK)
+    logs = [wire.record(f"record {n}", {"user.id": str(n % 5), "n": n}) for n in range(500)]
+    for start in range(0, 500, 50):
+        wire.send_http(server, "logs", wire.request("logs", logs[start : start + 50]), tenant)
+    server.compact()
+    body = {"tenant": tenant, "dataset": "logs", "where": "user.id = '3'"}
+    answer = ask(server, body)
+    assert answer.status_code == 202 and answer.headers["Location"].endswith(f"/{answer.json()['id']}"), answer.text
+    for _ in range(2):
+        server.kill()
+        server.start()
+        time.sleep(0.05)
+    verified = wait_for(server, answer.json()["id"], "verified")
+    assert verified["rows_deleted"] == 100 and verified["where"] == body["where"], verified
+    rows = server.sql('SELECT "attr.n" AS n FROM logs', tenant)
+    assert sorted(row["n"] for row in rows) == [n for n in range(500) if n % 5 != 3]
+
+
+def test_a_tenant_is_deleted_and_its_neighbours_are_not(make_server, tenant):
+    server = make_server(env=QUICK)
+    marker = os.urandom(8).hex()
+    for owner in (tenant, "neighbour"):
+        items = {
+            "traces": [wire.span(f"span of {owner} {marker}")],
+            "logs": [wire.record(f"log of {owner} {marker}")],
+            "metrics": [wire.gauge(f"gauge.{owner}.{marker}", 1.5)],
+        }
+        for signal, of_signal in items.items():
+            attrs = {"host.name": f"{owner} {marker}"}
+            wire.send_http(server, signal, wire.request(signal, of_signal, attrs), owner)
+    done = delete(server, "--tenant", tenant, "--everything", "--wait", "done")
+    for table in ("spans", "logs", "metrics", "metric_series", "resources"):
+        assert server.sql(f"SELECT count(*) AS n FROM {table}", tenant) == [{"n": 0}], table
+        assert server.sql(f"SELECT count(*) AS n FROM {table}", "neighbour")[0]["n"] >= 1, table
+    wait_for(server, done["id"], "verified")
+    store = server.data_dir / "store"
+    for text in (f"span of {tenant}", f"log of {tenant}", f"gauge.{tenant}", f"{tenant} {marker}"):
+        assert holding(store, text.encode()) == [], text
+    assert holding(store, f"log of neighbour {marker}".encode())
+
+
+def test_what_is_wrong_with_a_deletion(make_server, tenant):
+    server = make_server(env=QUICK)
+    wire.send_http(server, "logs", wire.request("logs", [wire.record("hello")]), tenant)
+    for body, hint in [
+        ({"tenant": tenant}, "trace_id, where and everything"),
+        ({"tenant": "nobody", "everything": True}, "never stored"),
+        ({"tenant": tenant, "dataset": "logs", "where": "no.such = 1"}, "no.such"),
+        ({"tenant": tenant, "dataset": "logs", "where": "timestamp < now()"}, "now"),
+        ({"tenant": tenant, "dataset": "logs", "where": "TRUE; DROP TABLE logs"}, "end of expression"),
+    ]:
+        answer = ask(server, body)
+        assert answer.status_code == 400 and hint in answer.json()["error"]["message"], answer.text
+    assert "required" in delete(server, "--tenant", tenant, code=2)
+    assert "never stored" in delete(server, "--tenant", "nobody", "--everything", code=1)
+    missing = server.session.get(f"{server.http_url}/api/v1/admin/deletions/1")
+    assert missing.status_code == 404 and missing.json()["error"]["kind"] == "not_found"
+    assert server.session.get(f"{server.http_url}/api/v1/admin/deletions").json() == {"deletions": []}
+    assert server.sql("SELECT count(*) AS n FROM logs", tenant) == [{"n": 1}]
