@@ -1,7 +1,8 @@
 //! Deletions that somebody asked for: durable tasks, and the steps in which they are worked off.
 //!
 //! A deletion is `pending` until a scan under the lease of each of its datasets found no matching row any more, `done` until
-//! every object that held one is gone from the store, then `verified`. What it took away is counted in the transaction
+//! every object that may hold one is gone from the store, then `verified`. Those are the objects that it replaced, and whatever
+//! compaction had replaced before and was still there: segments and ended parts up to the moment when it was done. What it took away is counted in the transaction
 //! that takes it away ([`Catalog::delete_rows`]), so a crash neither loses nor repeats a count, and whoever holds the
 //! dataset's lease goes on where another stopped.
 
@@ -15,6 +16,14 @@ use crate::{
     Catalog, CatalogError, Deletion, DeletionObjects, DeletionProgress, DeletionState, DeletionStep, DeletionTarget,
     Lease, NewDeletion, Result, compaction, datasets, leases, rules, segments,
 };
+
+/// A condition on `deletion`: the catalog knows none of the objects any more. An ended part stays in its table until its
+/// object is deleted, as does a segment.
+const COLLECTED: &str = "NOT EXISTS (SELECT 1 FROM deletion_object o WHERE o.deletion_id = deletion.id AND o.removed = 0) \
+     AND NOT EXISTS (SELECT 1 FROM segment g WHERE g.id <= deletion.last_segment) \
+     AND NOT EXISTS (SELECT 1 FROM part p JOIN dataset d ON d.id = p.dataset_id \
+     JOIN deletion_dataset k ON k.kind = d.kind WHERE k.deletion_id = deletion.id AND d.tenant = deletion.tenant \
+     AND p.end_seq <= deletion.last_sequence)";
 
 impl Catalog {
     /// Records a deletion and returns its number.
@@ -143,7 +152,9 @@ impl Catalog {
         let sql = "UPDATE deletion_dataset SET scanned_at = $3 WHERE deletion_id = $1 AND kind = $2";
         tx.execute(sql, vec![id.into(), dataset.id().into(), now.into()])
             .await?;
-        let sql = "UPDATE deletion SET state = 'done', done_at = $2 WHERE id = $1 AND NOT EXISTS \
+        let sql = "UPDATE deletion SET state = 'done', done_at = $2, \
+                   last_segment = (SELECT COALESCE(MAX(id), 0) FROM segment), \
+                   last_sequence = (SELECT sequence FROM lake_head WHERE id = 1) WHERE id = $1 AND NOT EXISTS \
                    (SELECT 1 FROM deletion_dataset d WHERE d.deletion_id = $1 AND d.scanned_at IS NULL)";
         let done = tx.execute(sql, vec![id.into(), now.into()]).await?;
         tx.commit().await?;
@@ -160,15 +171,25 @@ impl Catalog {
         rows.iter().map(|row| Ok((row.text(0)?, row.int(1)? != 0))).collect()
     }
 
-    /// Notes that the store has none of the objects any more. False if the deletion is not done, or garbage collection has
-    /// not deleted all of them.
+    /// Whether garbage collection has deleted every object that may hold rows of a deletion that is done.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unavailable`] when the database does not answer.
+    pub async fn deletion_collected(&self, id: i64) -> Result<bool> {
+        let sql = format!("SELECT id FROM deletion WHERE id = $1 AND state = 'done' AND {COLLECTED}");
+        Ok(!self.pools.fetch(sql, vec![id.into()]).await?.is_empty())
+    }
+
+    /// Notes that the store has none of the objects any more. False if the deletion is not done, or not
+    /// [collected](Self::deletion_collected).
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer.
     pub async fn deletion_verified(&self, id: i64, now: UnixNanos) -> Result<bool> {
-        let sql = "UPDATE deletion SET state = 'verified', verified_at = $2 WHERE id = $1 AND state = 'done' \
-                   AND NOT EXISTS (SELECT 1 FROM deletion_object o WHERE o.deletion_id = $1 AND o.removed = 0) \
-                   RETURNING id";
+        let sql = format!(
+            "UPDATE deletion SET state = 'verified', verified_at = $2 WHERE id = $1 AND state = 'done' AND {COLLECTED} \
+             RETURNING id"
+        );
         Ok(!self.pools.write(sql, vec![id.into(), now.into()]).await?.is_empty())
     }
 

@@ -7,7 +7,8 @@
 //! Life cycle of the data: [`Catalog::commit_segment`] makes slices live, [`Catalog::replace`] turns slices and parts
 //! into parts and moves the snapshot sequence, [`Catalog::expire`] ends what is past its retention. Objects
 //! that are no longer named by anything live wait in the garbage queue ([`Catalog::gc_due`]) for a grace period,
-//! because running queries still read them.
+//! because running queries still read them. [`Catalog::delete_rows`] is a replacement that somebody asked for: its record says how
+//! many rows went and which objects held them.
 //!
 //! Failure: every method is one transaction, all or nothing. [`CatalogError`] says whether to retry, to plan again or to
 //! stop. When the connection breaks during a commit the outcome is unknown: a retry of `commit_segment` then reports its

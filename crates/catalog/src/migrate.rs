@@ -92,7 +92,11 @@ impl Catalog {
         };
         let to = self.schema_version().await?;
         match outcome {
-            // On SQLite another process may have done the same work in the meantime.
+            // On SQLite another process may have done the same work in the meantime, or the first steps of it.
+            Err(_) if from < to && to < newest() => {
+                let rest = Box::pin(self.migrate()).await?;
+                Ok(MigrationReport { from, to: rest.to })
+            }
             Err(error) if from == newest() || to != newest() => Err(migration_error(error)),
             _ => Ok(MigrationReport { from, to }),
         }

@@ -75,6 +75,9 @@ pub const fn described_by(dataset: Dataset) -> &'static [Dataset] {
 /// Pause between two looks for open deletions: they are rare, and whoever asked for one waits.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Pause after a failure: what failed, a store or a catalog, needs a while.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
 /// How long to wait for a dataset that somebody is compacting before looking at the next one.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -104,6 +107,7 @@ impl Lake {
             if let Err(error) = done {
                 observer.failed("deletion");
                 tracing::warn!(%error, "a deletion failed; it is taken up again");
+                interval.reset_after(AFTER_FAILURE);
             }
         }
     }
@@ -170,10 +174,21 @@ impl Lake {
 
     /// Ends a deletion that is done if the store has none of its objects any more.
     async fn verify_deletion(&self, deletion: &Deletion) -> Result<(), LakeError> {
-        let objects = self.inner.catalog.deletion_objects(deletion.id).await?;
-        if objects.iter().any(|(_, removed)| !removed) {
+        if !self.inner.catalog.deletion_collected(deletion.id).await? {
             return Ok(()); // Garbage collection has not come to it yet.
         }
+        // What a compaction wrote and never committed is known to nobody. Its dataset's lease has changed hands since.
+        let until = deletion.done_at.unwrap_or_default();
+        let datasets = deletion
+            .progress
+            .iter()
+            .map(|p| format!("{}/{}", deletion.tenant, p.dataset));
+        for prefix in datasets.chain(["segments".to_owned()]) {
+            if self.unknown_below(&prefix, until).await? {
+                return Ok(()); // The orphan search will delete it.
+            }
+        }
+        let objects = self.inner.catalog.deletion_objects(deletion.id).await?;
         let there = stream::iter(objects)
             .map(|(path, _)| async move {
                 match self.inner.store.head(&Path::from(path.as_str())).await {

@@ -148,7 +148,7 @@ impl Lake {
     }
 
     /// Whether the store has a segment or part below a path that is older than `than` and that the catalog does not know.
-    async fn unknown_below(&self, prefix: &str, than: UnixNanos) -> Result<bool, LakeError> {
+    pub(crate) async fn unknown_below(&self, prefix: &str, than: UnixNanos) -> Result<bool, LakeError> {
         let prefix = Path::from(prefix);
         let mut objects = self.inner.store.list(Some(&prefix)).chunks(GC_BATCH as usize);
         while let Some(chunk) = objects.next().await {
@@ -157,7 +157,7 @@ impl Lake {
             let paths = old.map(|object| object.location.to_string()).collect::<Vec<_>>();
             let known: HashSet<String> = self.inner.catalog.known_objects(&paths).await?;
             if let Some(path) = paths.iter().find(|path| !known.contains(*path)) {
-                tracing::debug!(path, "no proof of retention: an orphan waits for its deletion");
+                tracing::debug!(path, "no proof: an orphan waits for its deletion");
                 return Ok(true);
             }
         }

@@ -11,7 +11,10 @@ CREATE TABLE deletion (
     error TEXT NOT NULL DEFAULT '',
     requested_at BIGINT NOT NULL,
     done_at BIGINT,
-    verified_at BIGINT
+    verified_at BIGINT,
+    -- What there was when it was done: objects up to these may hold rows that compaction had moved on before.
+    last_segment BIGINT NOT NULL DEFAULT 0,
+    last_sequence BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX deletion_open ON deletion (id) WHERE state IN ('pending', 'done');
 

@@ -11,7 +11,10 @@ CREATE TABLE deletion (
     error TEXT NOT NULL DEFAULT '',
     requested_at INTEGER NOT NULL,
     done_at INTEGER,
-    verified_at INTEGER
+    verified_at INTEGER,
+    -- What there was when it was done: objects up to these may hold rows that compaction had moved on before.
+    last_segment INTEGER NOT NULL DEFAULT 0,
+    last_sequence INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX deletion_open ON deletion (id) WHERE state IN ('pending', 'done');
 

@@ -168,8 +168,8 @@ impl World {
 #[tokio::test]
 async fn rows_that_meet_a_condition_go_and_no_others() {
     let cases: [(&str, fn(i64) -> bool); 8] = [
-        ("attr.user.name = 'user-3'", |n| n % 5 == 3),
-        ("user.name = 'user-3' AND \"attr.order\" < 100", |n| {
+        ("\"attr.user.name\" = 'user-3'", |n| n % 5 == 3),
+        ("\"user.name\" = 'user-3' AND attr.order < 100", |n| {
             n % 5 == 3 && n < 100
         }),
         ("body LIKE '%user-1 took%'", |n| n % 5 == 1),
