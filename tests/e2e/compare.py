@@ -62,7 +62,7 @@ def spans(server, tenant, sent):
         tenant,
     )
     by_id = {row["span_id"]: row for row in rows}
-    assert len(rows) == len(by_id) == len(sent)
+    assert (len(rows), len(by_id)) == (len(sent), len(sent))
     for item in sent:
         row = by_id[item["span_id"]]
         where = f"span {item['name']}"
@@ -104,7 +104,7 @@ def logs(server, tenant, sent):
         tenant,
     )
     by_time = {row["time_ns"]: row for row in rows}
-    assert len(rows) == len(by_time) == len(sent)
+    assert (len(rows), len(by_time)) == (len(sent), len(sent))
     for item in sent:
         row = by_time[item["time_ns"]]
         where = f"log record {item['body']!r}"
