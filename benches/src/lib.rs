@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod bundle;
+pub mod cgroup;
 pub mod load;
 pub mod machine;
 pub mod phases;

@@ -36,6 +36,8 @@ enum Command {
     Lookup(Settings),
     /// Object-store requests on S3 and PostgreSQL.
     S3(Settings),
+    /// Four times the load that the server takes, in 512 MiB, with heavy queries. Not part of `all`.
+    Overload(Settings),
     /// Only the yardsticks of the loads, without a server.
     Calibrate(Settings),
     /// Every phase.
@@ -84,6 +86,9 @@ struct Settings {
     /// Seconds of each half of the latency phase.
     #[arg(long, default_value_t = 20)]
     latency_seconds: u64,
+    /// Seconds of the overload.
+    #[arg(long, default_value_t = 600)]
+    overload_seconds: u64,
     /// Stop the whole run after this many seconds.
     #[arg(long, default_value_t = 3600)]
     deadline_seconds: u64,
@@ -106,6 +111,7 @@ async fn main() -> Result<()> {
         Command::Latency(settings) => (Phase::Latency, settings),
         Command::Lookup(settings) => (Phase::Lookup, settings),
         Command::S3(settings) => (Phase::S3, settings),
+        Command::Overload(settings) => (Phase::Overload, settings),
         Command::Calibrate(settings) => (Phase::Calibrate, settings),
         Command::All(settings) => (Phase::All, settings),
         Command::S3Endpoint { root } => return serve_s3(&root).await,
@@ -146,6 +152,7 @@ fn options(settings: Settings) -> Options {
         scratch: settings.scratch,
         catalog: settings.catalog_url,
         latency_time: Duration::from_secs(settings.latency_seconds),
+        overload_time: Duration::from_secs(settings.overload_seconds),
         keep: settings.keep,
     }
 }

@@ -95,18 +95,7 @@ const BACKLOG: usize = 4096;
 /// When the server refuses a request for good or cannot be reached.
 pub async fn send(run: Run<'_>) -> Result<Outcome> {
     let source = stream(run.bundle, run.limit)?;
-    let mut clients = Vec::with_capacity(run.connections);
-    for _ in 0..run.connections.max(1) {
-        let endpoint = Endpoint::from_shared(run.endpoint.to_owned())?.tcp_nodelay(true);
-        let channel = endpoint
-            .connect()
-            .await
-            .with_context(|| format!("connecting to {}", run.endpoint))?;
-        clients.push(Client {
-            grpc: Grpc::new(channel),
-            signal: run.bundle.signal,
-        });
-    }
+    let clients = connect(run.endpoint, run.bundle.signal, run.connections).await?;
     let begun = Instant::now();
     let mut outcome = match run.pace {
         Pace::FlatOut => flat_out(clients, source).await?,
@@ -183,6 +172,71 @@ async fn gather(mut tasks: JoinSet<Result<Outcome>>, mut total: Outcome) -> Resu
         total.add(outcome.context("a sender failed")??);
     }
     Ok(total)
+}
+
+/// What the server said to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Acknowledged.
+    Acked,
+    /// To be retried; `delay` tells whether the server said when (`google.rpc.RetryInfo`).
+    Refused {
+        /// Whether there was a delay.
+        delay: bool,
+    },
+    /// Anything else.
+    Failed,
+}
+
+/// Connections for requests that are sent once.
+#[derive(Debug, Clone)]
+pub struct Clients(std::sync::Arc<Vec<Client>>);
+
+impl Clients {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn connect(endpoint: &str, signal: Signal, connections: usize) -> Result<Self> {
+        Ok(Self(std::sync::Arc::new(connect(endpoint, signal, connections).await?)))
+    }
+
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Sends a request over the connection of that number.
+    pub async fn send(&self, number: usize, body: Bytes) -> Answer {
+        match self.0[number].clone().call(body).await {
+            Ok(_) => Answer::Acked,
+            Err(status) if retryable(status.code()) => Answer::Refused {
+                // The type's name stands in the details (google.protobuf.Any).
+                delay: status.details().windows(9).any(|name| name == b"RetryInfo"),
+            },
+            Err(status) => {
+                eprintln!("the server refused a request: {status}");
+                Answer::Failed
+            }
+        }
+    }
+}
+
+async fn connect(endpoint: &str, signal: Signal, connections: usize) -> Result<Vec<Client>> {
+    let mut clients = Vec::with_capacity(connections);
+    for _ in 0..connections.max(1) {
+        let channel = Endpoint::from_shared(endpoint.to_owned())?
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .with_context(|| format!("connecting to {endpoint}"))?;
+        clients.push(Client {
+            grpc: Grpc::new(channel),
+            signal,
+        });
+    }
+    Ok(clients)
 }
 
 #[derive(Debug, Clone)]

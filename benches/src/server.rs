@@ -22,6 +22,8 @@ pub struct Launch {
     pub log: PathBuf,
     /// Environment variables besides the inherited ones.
     pub environment: Vec<(String, String)>,
+    /// The file that takes processes into a control group; `None` for that of this process.
+    pub group: Option<PathBuf>,
 }
 
 /// A running server.
@@ -52,7 +54,16 @@ impl Launch {
             .append(true)
             .open(&self.log)
             .context("opening the server's log")?;
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.group {
+            // The shell enters the group and becomes the server, which then sees the group's limits from its start.
+            Some(group) => {
+                let mut shell = Command::new("/bin/sh");
+                let enter = r#"echo $$ > "$0" && exec "$@""#;
+                shell.args(["-c", enter]).arg(group).arg(&self.binary);
+                shell
+            }
+            None => Command::new(&self.binary),
+        };
         command.arg("serve").arg("--data-dir").arg(&self.data);
         for (flag, address) in [
             ("--otlp-grpc", otlp),

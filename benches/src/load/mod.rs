@@ -9,6 +9,7 @@ pub mod agents;
 pub mod logs;
 pub mod metrics;
 pub mod random;
+pub mod rename;
 pub mod services;
 pub mod spans;
 

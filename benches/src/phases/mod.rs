@@ -4,6 +4,7 @@
 mod ingest;
 mod latency;
 mod lookup;
+mod overload;
 mod postgres;
 mod s3;
 
@@ -44,6 +45,8 @@ pub struct Options {
     pub catalog: Option<String>,
     /// How long each half of the latency phase lasts.
     pub latency_time: Duration,
+    /// How long the overload lasts.
+    pub overload_time: Duration,
     /// Keep the scratch directory, for a look at the log or the files.
     pub keep: bool,
 }
@@ -63,6 +66,8 @@ pub enum Phase {
     Lookup,
     /// Object-store requests of ingest, compaction and a cold lookup.
     S3,
+    /// Four times the load that the server takes, in 512 MiB, with heavy queries.
+    Overload,
     /// Only the yardsticks of the loads, without a server.
     Calibrate,
     /// Everything.
@@ -140,6 +145,7 @@ impl Bench {
             Phase::Latency => self.latency().await,
             Phase::Lookup => self.lookup_alone().await,
             Phase::S3 => self.s3().await,
+            Phase::Overload => self.overload().await,
             Phase::Calibrate => self.calibrate().await,
             Phase::All => self.all().await,
         }
@@ -236,6 +242,7 @@ impl Bench {
             data: self.scratch.path().join(name),
             log: self.scratch.path().join(format!("{name}.log")),
             environment,
+            group: None,
         }
     }
 

@@ -257,7 +257,7 @@ impl Default for RawCatalog {
 pub(crate) struct RawIngest {
     /// The largest request body as it arrives, compressed or not. Never above `max_decompressed_bytes`.
     pub max_request_bytes: ByteSize,
-    /// The largest request body after decompression. Never above `max_pending_bytes`.
+    /// The largest request body after decompression. Never above a quarter of `max_pending_bytes`.
     pub max_decompressed_bytes: ByteSize,
     /// How deep arrays and maps in an attribute value or a log body may nest. What nests deeper is rejected, alone.
     #[schemars(range(min = 1, max = 256))]
@@ -266,8 +266,9 @@ pub(crate) struct RawIngest {
     /// `attributes_rest` together; they stay queryable, more slowly.
     #[schemars(range(min = 0, max = 4096))]
     pub max_attribute_columns: u32,
-    /// Received and not yet committed bytes that are held at most. Past it, senders are told to retry
-    /// (`RESOURCE_EXHAUSTED`, 429). Unset: a quarter of `memory.limit`.
+    /// Memory that requests may take from their first byte to the end of their commit; a request takes about three
+    /// times its decompressed size. Past it, senders are told to retry (`RESOURCE_EXHAUSTED`, 429). Unset: a quarter of
+    /// `memory.limit`.
     pub max_pending_bytes: Option<ByteSize>,
     /// How long a request is remembered, so that the same one sent again after a lost acknowledgement is stored once.
     pub dedupe_window: HumanDuration,
@@ -293,7 +294,7 @@ pub(crate) struct RawCommit {
     /// A commit starts this long after its first item arrived, if the one before it has not ended earlier.
     /// Longer means fewer objects and slower acknowledgements. Unset: 10ms on local disk, 250ms on an object store.
     pub min_interval: Option<HumanDuration>,
-    /// A commit starts at once when this much is waiting.
+    /// A commit starts at once when this much is waiting. Never above an eighth of `ingest.max_pending_bytes`.
     pub max_bytes: ByteSize,
     /// Commits that may be under way at the same time.
     #[schemars(range(min = 1, max = 64))]
@@ -361,7 +362,8 @@ impl Default for RawGc {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawMemory {
-    /// What all budgets together are planned for. Unset: 80 % of the control group's limit (v1 or v2) or, without
+    /// What requests, queries, compactions and caches together are planned for. A process that is measured to hold a
+    /// tenth more refuses new work until it holds less. Unset: 80 % of the control group's limit (v1 or v2) or, without
     /// one, 80 % of the machine's memory but at most 4GiB.
     pub limit: Option<ByteSize>,
 }

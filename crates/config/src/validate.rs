@@ -57,6 +57,12 @@ pub(crate) fn validate(merged: Merged, read: ReadFile<'_>) -> Result<Config, Con
     }
 }
 
+/// A request is held as it was sent, decompressed, as columns, and while these are encoded.
+const REQUEST_PART: u64 = 4;
+
+/// Commits overlap: one is filled, one or two are written, and each is held twice while it is encoded.
+const COMMIT_PART: u64 = 8;
+
 impl Check<'_> {
     fn config(&mut self, raw: RawConfig) -> Config {
         let memory = self.memory(raw.memory.limit);
@@ -301,12 +307,14 @@ impl Check<'_> {
             ingest.max_decompressed_bytes,
             "ingest.max_pending_bytes",
             pending,
+            REQUEST_PART,
         );
         let request = self.fitting(
             "ingest.max_request_bytes",
             ingest.max_request_bytes,
             "ingest.max_decompressed_bytes",
             decompressed,
+            1,
         );
         Ingest {
             max_request_bytes: request,
@@ -335,6 +343,7 @@ impl Check<'_> {
                 raw.commit.max_bytes,
                 "ingest.max_pending_bytes",
                 pending,
+                COMMIT_PART,
             ),
             pipeline: raw.commit.pipeline,
         }

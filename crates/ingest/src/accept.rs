@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use catalog::RequestKey;
 use lake::Lake;
-use otlp::decode::{Context, DecodeLimits, KnownIds, Outcome};
+use memory::{Account, Refused, Use};
+use otlp::decode::{Context, DecodeLimits, IdRoom, KnownIds, Outcome};
 use otlp::model::Signal;
 use parking_lot::Mutex;
 use schema::TenantId;
 use telemetry::Telemetry;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::IngestError;
 use crate::columns::TenantColumns;
-use crate::pending::{CommitResult, Pending, Tenant, TenantPending, Waiter};
+use crate::pending::{CommitResult, Pending, Spare, Tenant, TenantPending, Waiter};
+use crate::receive::Received;
 
 /// Limits and pace of ingest.
 #[derive(Debug, Clone)]
@@ -30,7 +32,7 @@ pub struct IngestOptions {
     pub max_depth: usize,
     /// Attribute columns per tenant and dataset.
     pub max_attribute_columns: usize,
-    /// Bytes that may be decoded and not committed.
+    /// Bytes of memory that requests may take from their first byte to the end of their commit.
     pub max_pending_bytes: usize,
     /// How long a retried request is recognised.
     pub dedupe_window: Duration,
@@ -65,10 +67,13 @@ pub(crate) struct Inner {
     pub telemetry: Telemetry,
     pub shards: Vec<Mutex<Pending>>,
     pub tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
-    pub spare: Mutex<HashMap<TenantId, Vec<otlp::decode::TenantBatch>>>,
+    pub spare: Mutex<Spare>,
     pub requests: Mutex<Requests>,
-    /// One permit per KiB that may be pending.
-    pub budget: Arc<Semaphore>,
+    /// Room for ids that tenants know of.
+    ids: Arc<IdRoom>,
+    pub memory: Account,
+    limits: DecodeLimits,
+    max_requests: usize,
     pub arrived: Notify,
     pub full: Notify,
     pub closing: watch::Sender<bool>,
@@ -93,8 +98,27 @@ enum RequestState {
 /// The answer to a request, once there is one.
 type Answer = Option<Result<Accepted, IngestError>>;
 
-/// Requests remembered in memory at most (about 150 B each); the catalog remembers them all.
+/// Requests remembered in memory at most; the catalog remembers them all.
 const MAX_REQUESTS: usize = 200_000;
+
+/// Tenants remembered in memory before those without rows under way are forgotten.
+const MAX_TENANTS: usize = 1024;
+
+/// Bytes of memory for each byte of a decompressed request until it is committed: once as columns, once more while
+/// they are encoded.
+const DECODED: u64 = 2;
+
+/// Parts of the memory for requests that go to what is remembered from one request to the next, with the bytes that
+/// one thing remembered takes: requests, ids of resources and series, series of a batch.
+const REMEMBERED: [(u64, u64); 3] = [(16, 150), (16, 48), (32, 64)];
+
+/// How long a sender waits that found no memory: some commits.
+const BUSY: Duration = Duration::from_millis(500);
+
+/// The refusal of a request that found no memory.
+pub(crate) fn busy(_: Refused) -> IngestError {
+    IngestError::Busy(BUSY)
+}
 
 impl Ingest {
     /// Makes the ingest of one process. Call [`Ingest::run`] to get commits going.
@@ -103,16 +127,28 @@ impl Ingest {
         let shards = std::thread::available_parallelism()
             .map_or(1, |n| n.get() / 2)
             .clamp(1, 8);
-        let permits = (options.max_pending_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
+        let memory = lake.memory().account(Use::Ingest, options.max_pending_bytes as u64);
+        let [requests, ids, series] = REMEMBERED.map(|(part, each)| {
+            usize::try_from(memory.share() / part / each)
+                .unwrap_or(usize::MAX)
+                .max(1000)
+        });
+        let limits = DecodeLimits {
+            max_depth: options.max_depth,
+            max_remembered: DecodeLimits::default().max_remembered.min(series),
+        };
         let inner = Inner {
             lake,
-            options,
             telemetry,
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             tenants: Mutex::default(),
-            spare: Mutex::default(),
+            spare: Mutex::new(Spare::new(options.max_commit_bytes.saturating_mul(3))),
             requests: Mutex::default(),
-            budget: Arc::new(Semaphore::new(permits)),
+            ids: IdRoom::new(ids.min(4_000_000)),
+            memory,
+            limits,
+            max_requests: MAX_REQUESTS.min(requests),
+            options,
             arrived: Notify::new(),
             full: Notify::new(),
             closing: watch::Sender::new(false),
@@ -123,6 +159,11 @@ impl Ingest {
     /// Limits and pace.
     pub fn options(&self) -> &IngestOptions {
         &self.inner.options
+    }
+
+    /// The memory of requests.
+    pub(crate) fn account(&self) -> &Account {
+        &self.inner.memory
     }
 
     /// Refuses new requests from now on (retryable) while accepted ones are committed.
@@ -136,27 +177,39 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`]; nothing of the request is acknowledged then.
     pub async fn accept(&self, tenant: TenantId, signal: Signal, body: Bytes) -> Result<Accepted, IngestError> {
+        let memory = self.inner.memory.try_reserve(body.len() as u64).map_err(busy)?;
+        self.accept_received(tenant, signal, Received { body, memory }).await
+    }
+
+    /// As [`Self::accept`], with the memory that the body takes.
+    pub(crate) async fn accept_received(
+        &self,
+        tenant: TenantId,
+        signal: Signal,
+        request: Received,
+    ) -> Result<Accepted, IngestError> {
         let inner = &self.inner;
         if *inner.closing.borrow() {
             return Err(IngestError::Unavailable("the process is shutting down".to_owned()));
         }
-        // Admit: what is decoded and not committed is bounded in bytes.
-        let permits = u32::try_from(body.len() / 1024 + 1).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&inner.budget)
-            .try_acquire_many_owned(permits)
-            .map_err(|_| IngestError::Busy(Duration::from_millis(500)))?;
+        // Admit: what a request holds until it is committed is reserved before it is decoded.
+        let Received { body, mut memory } = request;
+        let length = body.len() as u64;
+        memory.try_grow(length.saturating_mul(DECODED)).map_err(busy)?;
+        let request = Received { body, memory };
         // Identify: the same bytes again are the same request, whatever became of the first answer. Two signals may
         // share bytes (an empty body), so the signal is part of the identity.
-        let key = lake::request_key(&tenant, xxh3_128(&body) ^ signal as u128);
+        let key = lake::request_key(&tenant, xxh3_128(&request.body) ^ signal as u128);
         let (report, result) = watch::channel(None);
         let now = inner.lake.clock().now();
         let earlier = inner
             .requests
             .lock()
-            .begin(&key, result, now, inner.options.dedupe_window);
+            .begin(&key, result, now, inner.options.dedupe_window, inner.max_requests);
         match earlier {
             Some(RequestState::Committed(_, outcome)) => return Ok(accepted(&outcome)),
             Some(RequestState::Pending(mut result)) => {
+                drop(request);
                 let done = result.wait_for(Option::is_some).await.map(|r| r.clone());
                 return match done {
                     Ok(Some(answer)) => answer,
@@ -167,7 +220,7 @@ impl Ingest {
         }
         let registered = Registered { inner, key };
         let outcome = self
-            .decode_and_commit(tenant, signal, &body, &registered.key, now, permit)
+            .decode_and_commit(tenant, signal, request, &registered.key, now)
             .await;
         let answer = outcome.as_ref().map(accepted).map_err(Clone::clone);
         report.send_replace(Some(answer.clone()));
@@ -179,14 +232,13 @@ impl Ingest {
         &self,
         tenant: TenantId,
         signal: Signal,
-        body: &Bytes,
+        request: Received,
         key: &RequestKey,
         now: i64,
-        permit: OwnedSemaphorePermit,
     ) -> Result<Outcome, IngestError> {
         let tenant = self.tenant(tenant).await?;
         // Decode: straight into the columns of the next commit.
-        let (outcome, committed) = self.decode(&tenant, signal, body, key, now, permit)?;
+        let (outcome, committed) = self.decode(&tenant, signal, request, key, now)?;
         // Commit: segment, catalog, then this answer.
         if let Some(committed) = committed {
             committed
@@ -200,40 +252,39 @@ impl Ingest {
         &self,
         tenant: &Arc<Tenant>,
         signal: Signal,
-        body: &[u8],
+        request: Received,
         key: &RequestKey,
         now: i64,
-        permit: OwnedSemaphorePermit,
     ) -> Result<(Outcome, Option<oneshot::Receiver<CommitResult>>), IngestError> {
         let inner = &self.inner;
+        let Received { body, mut memory } = request;
+        let length = body.len() as u64;
         let free = inner.shards.iter().find_map(|shard| shard.try_lock());
         let mut pending = free.unwrap_or_else(|| inner.shards[(key.hash[0] as usize) % inner.shards.len()].lock());
-        let entry = pending
-            .tenants
-            .entry(tenant.id.clone())
-            .or_insert_with(|| TenantPending {
+        let entry = pending.tenants.entry(tenant.id.clone()).or_insert_with(|| {
+            let (batch, held) = inner.spare.lock().take(&tenant.id);
+            TenantPending {
                 tenant: Arc::clone(tenant),
-                batch: inner
-                    .spare
-                    .lock()
-                    .get_mut(&tenant.id)
-                    .and_then(Vec::pop)
-                    .unwrap_or_default(),
+                batch,
+                held,
                 waiters: Vec::new(),
-            });
+                bytes: 0,
+            }
+        });
         let before = entry.batch.rows();
         let context = Context {
             admissions: tenant.columns.as_ref(),
             known: &tenant.known,
             now,
-            limits: DecodeLimits {
-                max_depth: inner.options.max_depth,
-            },
+            limits: inner.limits,
         };
         let outcome = entry
             .batch
-            .append(signal, body, context)
+            .append(signal, &body, context)
             .map_err(|error| IngestError::Invalid(format!("the {} request is not valid: {error}", signal.name())))?;
+        entry.bytes += body.len();
+        drop(body);
+        memory.shrink(length);
         if outcome.rejected > 0 {
             inner
                 .telemetry
@@ -248,9 +299,9 @@ impl Ingest {
             key: key.clone(),
             rows,
             done,
-            _permit: permit,
+            _memory: memory,
         });
-        pending.bytes += body.len();
+        pending.bytes += length as usize;
         pending.since.get_or_insert_with(Instant::now);
         let full = pending.bytes >= inner.options.max_commit_bytes / inner.shards.len();
         drop(pending);
@@ -269,11 +320,14 @@ impl Ingest {
             .await
             .map_err(|error| IngestError::Unavailable(error.to_string()))?;
         let mut tenants = self.inner.tenants.lock();
+        if tenants.len() >= MAX_TENANTS {
+            tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1);
+        }
         let tenant = tenants.entry(id.clone()).or_insert_with(|| {
             Arc::new(Tenant {
                 id,
                 columns: Arc::new(columns),
-                known: KnownIds::default(),
+                known: KnownIds::within(Arc::clone(&self.inner.ids)),
             })
         });
         Ok(Arc::clone(tenant))
@@ -322,11 +376,12 @@ impl Requests {
         result: watch::Receiver<Answer>,
         now: i64,
         window: Duration,
+        most: usize,
     ) -> Option<RequestState> {
         let window = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
-        if self.state.len() > MAX_REQUESTS || now.saturating_sub(self.swept).abs() > window / 4 {
+        if self.state.len() > most || now.saturating_sub(self.swept).abs() > window / 4 {
             self.swept = now;
-            let many = self.state.len() > MAX_REQUESTS;
+            let many = self.state.len() > most;
             self.state.retain(|_, state| match state {
                 RequestState::Pending(_) => true,
                 RequestState::Committed(at, _) => !many && now.saturating_sub(*at).abs() <= window,

@@ -28,12 +28,6 @@ const MAX_INTERVAL: Duration = Duration::from_millis(100);
 /// never takes more than about a quarter of a core.
 const PACE: u32 = 4;
 
-/// Batches kept for reuse per tenant.
-const SPARE_BATCHES: usize = 4;
-
-/// Tenants whose batches are kept for reuse.
-const SPARE_TENANTS: usize = 256;
-
 impl Ingest {
     /// Commits what [`Ingest::accept`] decoded until [`Ingest::close`] was called and everything is committed.
     pub async fn run(&self) {
@@ -181,7 +175,7 @@ impl Inner {
     fn build(&self, pending: Pending, taken: &mut Taken) {
         for (id, mut pending) in pending.tenants {
             if pending.waiters.is_empty() {
-                self.put_back(id, pending.batch);
+                self.put_back(id, pending.batch, pending.held.max(pending.bytes));
                 continue;
             }
             let (finished, ids) = match pending.batch.finish() {
@@ -221,19 +215,12 @@ impl Inner {
             }
             taken.waiters.append(&mut pending.waiters);
             taken.tenants.push((pending.tenant, ids));
-            self.put_back(id, pending.batch);
+            self.put_back(id, pending.batch, pending.held.max(pending.bytes));
         }
     }
 
     /// Keeps a batch's allocations and its memory of known texts for the next commit.
-    fn put_back(&self, id: TenantId, batch: TenantBatch) {
-        let mut spare = self.spare.lock();
-        if spare.len() >= SPARE_TENANTS && !spare.contains_key(&id) {
-            spare.clear();
-        }
-        let batches = spare.entry(id).or_default();
-        if batches.len() < SPARE_BATCHES {
-            batches.push(batch);
-        }
+    fn put_back(&self, id: TenantId, batch: TenantBatch, bytes: usize) {
+        self.spare.lock().put(id, batch, bytes);
     }
 }

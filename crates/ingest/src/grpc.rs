@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http_body_util::{BodyExt, Full};
 use otlp::encode::protobuf;
 use otlp::model::Signal;
@@ -21,8 +21,9 @@ use telemetry::Transport;
 use tonic::service::Routes;
 
 use crate::accept::telemetry_signal;
-use crate::decompress::{Encoding, decompress};
-use crate::http::{read_body, status_of, tenant_of};
+use crate::decompress::Encoding;
+use crate::http::{status_of, tenant_of};
+use crate::receive::{Received, decompress, read_body};
 use crate::{Accepted, Ingest, IngestError};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -139,17 +140,21 @@ async fn handle(
     }
     let tenant = tenant_of(&parts.headers)?;
     let options = ingest.options();
-    let frame = read_body(body, options.max_request_bytes + PREFIX).await?;
-    *received = frame.len() as u64;
-    let message = message(frame, &parts.headers, options.max_decompressed_bytes)?;
-    ingest.accept(tenant, signal, message).await
+    let sent = read_body(body, options.max_request_bytes + PREFIX, ingest.account()).await?;
+    *received = sent.body.len() as u64;
+    let message = message(sent, &parts.headers, options.max_decompressed_bytes)?;
+    ingest.accept_received(tenant, signal, message).await
 }
 
 /// Bytes before a message: the compressed flag and the length (gRPC over HTTP2, "Length-Prefixed-Message").
 const PREFIX: usize = 5;
 
 /// The one message of a unary request, decompressed.
-fn message(mut frame: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes, IngestError> {
+fn message(sent: Received, headers: &HeaderMap, limit: usize) -> Result<Received, IngestError> {
+    let Received {
+        body: mut frame,
+        memory,
+    } = sent;
     let Some(prefix) = frame.first_chunk::<PREFIX>() else {
         return Err(IngestError::Invalid(
             "the gRPC message is missing or truncated".to_owned(),
@@ -167,15 +172,16 @@ fn message(mut frame: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes,
             "the gRPC message says {length} bytes but {sent} were sent"
         )));
     }
-    let body = frame.split_off(PREFIX);
+    let message = Received {
+        body: frame.split_off(PREFIX),
+        memory,
+    };
     if !compressed {
-        return Ok(body);
+        return Ok(message);
     }
     let name = headers.get(GRPC_ENCODING).map_or("", |v| v.to_str().unwrap_or("?"));
     match Encoding::parse(name) {
-        Some(encoding @ (Encoding::Gzip | Encoding::Zstd | Encoding::Deflate)) => {
-            Ok(decompress(encoding, &body, limit)?.into())
-        }
+        Some(encoding @ (Encoding::Gzip | Encoding::Zstd | Encoding::Deflate)) => decompress(encoding, message, limit),
         Some(Encoding::Identity) => Err(IngestError::Invalid(
             "the message is compressed but grpc-encoding says it is not".to_owned(),
         )),

@@ -6,13 +6,10 @@
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use otlp::encode::{json, protobuf};
 use otlp::json::JsonLimits;
 use otlp::model::Signal;
@@ -20,8 +17,9 @@ use schema::TenantId;
 use telemetry::{RequestStatus, Transport};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::accept::telemetry_signal;
-use crate::decompress::{Encoding, decompress};
+use crate::accept::{busy, telemetry_signal};
+use crate::decompress::Encoding;
+use crate::receive::{Received, decompress, read_body};
 use crate::{Accepted, Ingest, IngestError};
 
 /// The header that names the tenant.
@@ -154,22 +152,27 @@ async fn handle(
         }
     };
     let options = ingest.options();
-    let body = read_body(body, options.max_request_bytes).await?;
-    *received = body.len() as u64;
-    let body = match encoding {
-        Encoding::Identity => body,
-        encoding => decompress(encoding, &body, options.max_decompressed_bytes)?.into(),
+    let sent = read_body(body, options.max_request_bytes, ingest.account()).await?;
+    *received = sent.body.len() as u64;
+    let request = match encoding {
+        Encoding::Identity => sent,
+        encoding => decompress(encoding, sent, options.max_decompressed_bytes)?,
     };
-    let body = match format {
-        Format::Protobuf => body,
-        Format::Json => Bytes::from(transcode(signal, &body)?),
+    let request = match format {
+        Format::Protobuf => request,
+        Format::Json => transcode(signal, request)?,
     };
-    ingest.accept(tenant, signal, body).await
+    ingest.accept_received(tenant, signal, request).await
 }
 
 /// OTLP/JSON becomes protobuf first, so that there is one decoder.
-fn transcode(signal: Signal, body: &[u8]) -> Result<Vec<u8>, IngestError> {
+fn transcode(signal: Signal, request: Received) -> Result<Received, IngestError> {
+    let Received { body, mut memory } = request;
+    // Protobuf is shorter than JSON, nearly always by more than half.
+    let length = body.len() as u64;
+    memory.try_grow(length).map_err(busy)?;
     let mut out = Vec::with_capacity(body.len() / 2);
+    let body = body.as_ref();
     let limits = JsonLimits::default();
     match signal {
         Signal::Traces => otlp::json::traces_to_protobuf(body, &mut out, limits),
@@ -177,7 +180,11 @@ fn transcode(signal: Signal, body: &[u8]) -> Result<Vec<u8>, IngestError> {
         Signal::Metrics => otlp::json::metrics_to_protobuf(body, &mut out, limits),
     }
     .map_err(|error| IngestError::Invalid(format!("the body is not valid OTLP/JSON: {error}")))?;
-    Ok(out)
+    memory.shrink(length);
+    Ok(Received {
+        body: out.into(),
+        memory,
+    })
 }
 
 /// The tenant that the headers name, or the default one.
@@ -188,18 +195,6 @@ pub(crate) fn tenant_of(headers: &HeaderMap) -> Result<TenantId, IngestError> {
             let text = value.to_str().unwrap_or("?");
             TenantId::parse(text).map_err(|error| IngestError::Invalid(format!("X-Scope-OrgID: {error}")))
         }
-    }
-}
-
-pub(crate) async fn read_body(body: Body, limit: usize) -> Result<Bytes, IngestError> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(IngestError::TooLarge {
-            limit,
-            what: "as sent",
-            key: "ingest.max_request_bytes",
-        }),
-        Err(error) => Err(IngestError::Invalid(format!("the body could not be read: {error}"))),
     }
 }
 

@@ -14,6 +14,7 @@ mod error;
 pub mod grpc;
 pub mod http;
 mod pending;
+mod receive;
 
 pub use accept::{Accepted, Ingest, IngestOptions};
 pub use error::IngestError;

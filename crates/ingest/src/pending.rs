@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use catalog::RequestKey;
+use memory::Reservation;
 use otlp::decode::{KnownIds, RowCounts, TenantBatch};
 use schema::TenantId;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::IngestError;
 use crate::columns::SharedColumns;
@@ -31,15 +32,66 @@ pub(crate) struct Waiter {
     pub rows: (RowCounts, RowCounts),
     pub done: oneshot::Sender<CommitResult>,
     /// Its share of what may be pending, held until the commit ended even if the sender went away: the rows stay.
-    pub _permit: OwnedSemaphorePermit,
+    pub _memory: Reservation,
 }
 
 /// Rows of one tenant and the requests that wait for them.
 #[derive(Debug)]
 pub(crate) struct TenantPending {
     pub tenant: Arc<Tenant>,
+    /// The batch, and how many bytes of requests it held at most before.
     pub batch: TenantBatch,
+    pub held: usize,
     pub waiters: Vec<Waiter>,
+    /// Decompressed bytes of the requests that were decoded into the batch.
+    pub bytes: usize,
+}
+
+/// Batches kept for reuse per tenant.
+const SPARE_BATCHES: usize = 4;
+
+/// Tenants whose batches are kept for reuse.
+const SPARE_TENANTS: usize = 256;
+
+/// Batches without rows, kept for their allocations and their memory of known texts.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    /// With each the bytes of the requests it held at most, which tells how much is allocated.
+    batches: HashMap<TenantId, Vec<(TenantBatch, usize)>>,
+    bytes: usize,
+    most: usize,
+}
+
+impl Spare {
+    /// Keeps batches that held up to `most` bytes of requests together.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            batches: HashMap::new(),
+            bytes: 0,
+            most,
+        }
+    }
+
+    /// A batch for rows of the tenant.
+    pub(crate) fn take(&mut self, tenant: &TenantId) -> (TenantBatch, usize) {
+        let taken = self.batches.get_mut(tenant).and_then(Vec::pop).unwrap_or_default();
+        self.bytes -= taken.1;
+        taken
+    }
+
+    /// Keeps a batch, unless there are enough.
+    pub(crate) fn put(&mut self, tenant: TenantId, batch: TenantBatch, bytes: usize) {
+        if self.bytes + bytes > self.most || self.batches.len() >= SPARE_TENANTS && !self.batches.contains_key(&tenant)
+        {
+            self.batches.clear();
+            self.bytes = 0;
+        }
+        let batches = self.batches.entry(tenant).or_default();
+        if batches.len() < SPARE_BATCHES && bytes <= self.most {
+            batches.push((batch, bytes));
+            self.bytes += bytes;
+        }
+    }
 }
 
 /// One shard of pending rows: requests are decoded under its lock.

@@ -65,6 +65,12 @@ impl Caches {
         }
     }
 
+    /// Keeps a slice. What it pushes out goes at once and not when the cache gets round to it: slices are large.
+    pub(crate) fn keep_slice(&self, id: i64, batch: Arc<SparseBatch>) {
+        self.slices.insert(id, batch);
+        self.slices.run_pending_tasks();
+    }
+
     /// Bytes held, by cache.
     pub(crate) fn sizes(&self) -> [(&'static str, u64); 3] {
         [

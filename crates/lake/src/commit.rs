@@ -114,7 +114,7 @@ impl Lake {
                     let mut count = 0;
                     for (id, rows) in slice_ids.into_iter().zip(commit.rows) {
                         count += rows.batch.num_rows() as u64;
-                        self.inner.cache.slices.insert(id, Arc::new(rows.batch));
+                        self.inner.cache.keep_slice(id, Arc::new(rows.batch));
                     }
                     return Ok(Committed {
                         fresh,

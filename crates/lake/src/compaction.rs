@@ -11,6 +11,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use catalog::{Lease, NewPart, Part, Replacement, Slice};
 use futures::TryStreamExt;
+use memory::Reservation;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
@@ -27,7 +28,7 @@ use crate::{DAY, Lake, LakeError, background, day_name, unique_name};
 pub struct CompactionOptions {
     /// Slices are compacted as soon as they have this many rows together.
     pub target_rows: i64,
-    /// No compaction takes more rows than this at once: it holds them in memory (estimated 700 B each).
+    /// No compaction takes more rows than this at once: it runs on one core until it ends. Memory may set a lower limit.
     pub max_rows: i64,
     /// Slices older than this are compacted even if they are few.
     pub max_slice_age: Duration,
@@ -133,7 +134,7 @@ impl Lake {
         loop {
             let now = self.inner.clock.now();
             let slices = self.inner.catalog.live_slices(tenant, dataset, 4096).await?;
-            let Some(inputs) = due_slices(slices, options, wanted, now) else {
+            let Some(inputs) = due_slices(slices, self.bounds(options), options, wanted, now) else {
                 break;
             };
             let inputs = Inputs {
@@ -147,7 +148,9 @@ impl Lake {
         }
         loop {
             let parts = self.inner.catalog.live_parts(tenant, dataset).await?;
-            let Some(inputs) = due_parts(parts, options) else { break };
+            let Some(inputs) = due_parts(parts, self.bounds(options)) else {
+                break;
+            };
             let level = inputs.iter().map(|p| p.level + 1).max().unwrap_or(1).min(MAX_LEVEL);
             let inputs = Inputs {
                 tenant,
@@ -161,6 +164,14 @@ impl Lake {
         Ok(report)
     }
 
+    /// What one compaction may take in.
+    fn bounds(&self, options: &CompactionOptions) -> Bounds {
+        Bounds {
+            rows: options.max_rows,
+            bytes: self.inner.compaction.share(),
+        }
+    }
+
     /// Replaces slices and parts by new parts, one per day of their rows.
     async fn rewrite(
         &self,
@@ -169,6 +180,7 @@ impl Lake {
         lease: &Lease,
     ) -> Result<CompactionReport, LakeError> {
         let started = Instant::now();
+        let _memory = self.reserve(inputs).await;
         let (batches, starts) = self.read_inputs(inputs).await?;
         let (change, mut report) = self.write_inputs(inputs, batches, starts).await?;
         let now = self.inner.clock.now();
@@ -187,6 +199,15 @@ impl Lake {
             elapsed_ms = report.elapsed.as_millis() as u64, "compacted"
         );
         Ok(report)
+    }
+
+    /// The memory that rewriting takes, to be held until the new parts are stored. Waits while requests and queries need it
+    /// more.
+    pub(crate) async fn reserve(&self, inputs: &Inputs<'_>) -> Reservation {
+        let slices = inputs.slices.iter().map(memory_of_slice);
+        let parts = inputs.parts.iter().map(memory_of_part);
+        let wanted = slices.chain(parts).fold(0, u64::saturating_add);
+        self.inner.compaction.reserve(wanted).await
     }
 
     /// All rows of slices and parts, as they are merged, and the numbers of the rows with which each of them begins.
@@ -313,36 +334,92 @@ impl Lake {
     }
 }
 
+/// What one compaction may take in.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    rows: i64,
+    /// Bytes of memory.
+    bytes: u64,
+}
+
+/// Inputs of a compaction as they add up.
+#[derive(Debug, Default)]
+struct Sum {
+    rows: i64,
+    bytes: u64,
+}
+
+impl Sum {
+    /// Adds an input if it still fits.
+    fn add(&mut self, rows: i64, bytes: u64, bounds: Bounds) -> bool {
+        let (rows, bytes) = (self.rows + rows, self.bytes.saturating_add(bytes));
+        let fits = rows <= bounds.rows && bytes <= bounds.bytes;
+        if fits {
+            *self = Self { rows, bytes };
+        }
+        fits
+    }
+}
+
+/// Bytes of memory that compacting rows takes, estimated: decoded input, merged columns and the part being written.
+/// `stored` bytes count as well, because rows can be large: what is stored is a small part of what is decoded.
+pub(crate) fn memory_of(dataset: Dataset, rows: i64, stored: i64) -> u64 {
+    let row = match dataset {
+        Dataset::Spans => 600,
+        Dataset::Logs => 450,
+        Dataset::MetricSamples => 120,
+        Dataset::MetricHistograms => 500,
+        Dataset::Resources | Dataset::MetricSeries | Dataset::Exemplars => 600,
+    };
+    let (rows, stored) = (rows.max(0) as u64, stored.max(0) as u64);
+    rows.saturating_mul(row).saturating_add(stored.saturating_mul(3))
+}
+
+fn memory_of_slice(slice: &Slice) -> u64 {
+    memory_of(slice.dataset, slice.rows, slice.length)
+}
+
+fn memory_of_part(part: &Part) -> u64 {
+    memory_of(part.dataset, part.rows, part.bytes)
+}
+
 /// The oldest slices that should be compacted together now.
-fn due_slices(slices: Vec<Slice>, options: &CompactionOptions, wanted: Wanted, now: UnixNanos) -> Option<Vec<Slice>> {
+fn due_slices(
+    slices: Vec<Slice>,
+    bounds: Bounds,
+    options: &CompactionOptions,
+    wanted: Wanted,
+    now: UnixNanos,
+) -> Option<Vec<Slice>> {
     let rows: i64 = slices.iter().map(|s| s.rows).sum();
+    let bytes = slices.iter().map(memory_of_slice).fold(0, u64::saturating_add);
     let oldest = slices.first()?;
     let age = Duration::from_nanos(now.saturating_sub(oldest.created_at).max(0) as u64);
     let due = match wanted {
-        Wanted::Due => rows >= options.target_rows || age >= options.max_slice_age,
+        Wanted::Due => rows >= options.target_rows || bytes >= bounds.bytes || age >= options.max_slice_age,
         Wanted::UpTo(newest) => oldest.id <= newest,
     };
     if !due {
         return None;
     }
-    let mut taken = 0;
+    let mut sum = Sum::default();
     let mut inputs = Vec::new();
     for slice in slices {
-        if !inputs.is_empty() && taken + slice.rows > options.max_rows {
+        if !sum.add(slice.rows, memory_of_slice(&slice), bounds) && !inputs.is_empty() {
             break;
         }
-        taken += slice.rows;
         inputs.push(slice);
     }
     Some(inputs)
 }
 
 /// Parts of one day and level that should be merged now: `MERGE_FAN_IN` of them, together not too large.
-fn due_parts(parts: Vec<Part>, options: &CompactionOptions) -> Option<Vec<Part>> {
+fn due_parts(parts: Vec<Part>, bounds: Bounds) -> Option<Vec<Part>> {
     let mut groups: BTreeMap<(i64, i32), Vec<Part>> = BTreeMap::new();
     for part in parts {
         // A part that is large enough is left alone for good.
-        if part.rows * 2 < options.max_rows && part.level < MAX_LEVEL {
+        let small = part.rows.saturating_mul(2) < bounds.rows && memory_of_part(&part).saturating_mul(2) < bounds.bytes;
+        if small && part.level < MAX_LEVEL {
             groups
                 .entry((part.min_ts.div_euclid(DAY), part.level))
                 .or_default()
@@ -354,15 +431,11 @@ fn due_parts(parts: Vec<Part>, options: &CompactionOptions) -> Option<Vec<Part>>
             continue;
         }
         group.sort_by_key(|p| (p.min_ts, p.id));
-        let mut taken = 0;
-        let mut inputs = Vec::new();
-        for part in group {
-            if taken + part.rows > options.max_rows {
-                break;
-            }
-            taken += part.rows;
-            inputs.push(part);
-        }
+        let mut sum = Sum::default();
+        let fitting = group
+            .into_iter()
+            .take_while(|part| sum.add(part.rows, memory_of_part(part), bounds));
+        let inputs = fitting.collect::<Vec<_>>();
         if inputs.len() > 1 {
             return Some(inputs);
         }

@@ -381,6 +381,7 @@ impl Work<'_> {
         matcher: &dyn Matcher,
         inputs: &Inputs<'_>,
     ) -> Result<u64, LakeError> {
+        let _memory = self.lake.reserve(inputs).await;
         let (mut batches, starts) = self.lake.read_inputs(inputs).await?;
         let matching = matcher.select(question, &batches).await?;
         let mut gone = Vec::with_capacity(batches.len());

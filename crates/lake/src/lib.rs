@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::catalog::{Catalog, Snapshot};
+use ::memory::{Account, Budget, Use};
 use ::schema::{Clock, Dataset, TenantId, UnixNanos};
 use ::telemetry::Telemetry;
 use object_store::ObjectStore;
@@ -56,6 +57,8 @@ struct Inner {
     catalog: Catalog,
     clock: Arc<dyn Clock>,
     cache: cache::Caches,
+    memory: Budget,
+    compaction: Account,
     telemetry: Telemetry,
     /// Name of this process, unique among all that share the catalog.
     writer: String,
@@ -72,13 +75,41 @@ impl Lake {
         sizes: CacheSizes,
         telemetry: Telemetry,
     ) -> Self {
+        Self::within(
+            store,
+            catalog,
+            clock,
+            writer,
+            sizes,
+            telemetry,
+            Budget::unlimited(),
+            u64::MAX,
+        )
+    }
+
+    /// As [`Self::new`], with a budget that all work on the lake shares; compactions get up to `compaction` bytes of it.
+    /// The caches are not part of it: `sizes` bounds them.
+    #[allow(clippy::too_many_arguments)] // the parts of a lake, each used once
+    pub fn within(
+        store: Arc<dyn ObjectStore>,
+        catalog: Catalog,
+        clock: Arc<dyn Clock>,
+        writer: String,
+        sizes: CacheSizes,
+        telemetry: Telemetry,
+        memory: Budget,
+        compaction: u64,
+    ) -> Self {
         let cache = cache::Caches::new(sizes);
+        let compaction = memory.account(Use::Compaction, compaction);
         Self {
             inner: Arc::new(Inner {
                 store,
                 catalog,
                 clock,
                 cache,
+                memory,
+                compaction,
                 telemetry,
                 writer,
                 busy: turn::Busy::default(),
@@ -105,6 +136,11 @@ impl Lake {
     /// The catalog.
     pub fn catalog(&self) -> &Catalog {
         &self.inner.catalog
+    }
+
+    /// The budget of bytes that work on this lake shares.
+    pub fn memory(&self) -> &Budget {
+        &self.inner.memory
     }
 
     /// The store.

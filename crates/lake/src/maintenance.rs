@@ -14,7 +14,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use schema::{Dataset, TenantId, UnixNanos};
 use tokio::sync::watch;
 
-use crate::compaction::{CompactionOptions, CompactionReport, Wanted};
+use crate::compaction::{CompactionOptions, CompactionReport, Wanted, memory_of};
 use crate::proof::RetentionDebt;
 use crate::{Lake, LakeError};
 
@@ -103,7 +103,9 @@ impl Lake {
             let age = entry
                 .oldest_created_at
                 .map_or(0, |at| self.inner.clock.now().saturating_sub(at).max(0));
-            let due = entry.rows >= options.target_rows || Duration::from_nanos(age as u64) >= options.max_slice_age;
+            let full = memory_of(entry.dataset, entry.rows, entry.bytes) >= self.inner.compaction.share();
+            let old = Duration::from_nanos(age as u64) >= options.max_slice_age;
+            let due = full || old || entry.rows >= options.target_rows;
             if entry.slices > 0 && due {
                 match self.compact(&entry.tenant, entry.dataset, options, Wanted::Due).await {
                     Ok(Some(report)) => observer.compacted(entry.dataset, &report),

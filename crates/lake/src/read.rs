@@ -62,7 +62,7 @@ impl Lake {
         let (path, checksum) = (slice.path.clone(), slice.checksum);
         let batch = tokio::task::spawn_blocking(move || decode_slice(&bytes, checksum, &path)).await??;
         let batch = Arc::new(batch);
-        self.inner.cache.slices.insert(slice.id, Arc::clone(&batch));
+        self.inner.cache.keep_slice(slice.id, Arc::clone(&batch));
         Ok(batch)
     }
 

@@ -15,12 +15,27 @@ const PURGE_DELAY: c_int = 15;
 /// Longer than the pause between two commits or two compactions under load, short enough that an idle process is small.
 const PURGE_DELAY_MS: c_long = 10_000;
 
+/// With less memory than this to use, memory that is kept would be missed.
+const PLENTY: u64 = 2 << 30;
+
+/// As [`PURGE_DELAY_MS`] for a process that must make do with less than [`PLENTY`].
+const SHORT_PURGE_DELAY_MS: c_long = 200;
+
 /// `PR_SET_THP_DISABLE` of prctl(2).
 #[cfg(target_os = "linux")]
 const THP_DISABLE: c_int = 41;
 
+/// `_SC_PAGESIZE` of sysconf(3).
+#[cfg(target_os = "linux")]
+const PAGESIZE: c_int = 30;
+#[cfg(not(target_os = "linux"))]
+const PAGESIZE: c_int = 29;
+
 unsafe extern "C" {
     fn mi_option_set_default(option: c_int, value: c_long);
+    fn mi_option_set(option: c_int, value: c_long);
+    fn mi_collect(force: bool);
+    fn sysconf(name: c_int) -> c_long;
     #[cfg(target_os = "linux")]
     fn prctl(option: c_int, ...) -> c_int;
 }
@@ -36,4 +51,25 @@ pub fn configure() {
         // SAFETY: takes four numbers and touches no memory. Where the kernel refuses, huge pages stay: only slower.
         unsafe { prctl(THP_DISABLE, on, unused, unused, unused) };
     }
+}
+
+/// Keeps unused memory only as long as a process that may use `limit` bytes can afford.
+pub fn keep_for(limit: u64) {
+    if limit < PLENTY && std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+        // SAFETY: as above.
+        unsafe { mi_option_set(PURGE_DELAY, SHORT_PURGE_DELAY_MS) };
+    }
+}
+
+/// Gives unused memory back to the system.
+pub fn reclaim() {
+    // SAFETY: may be called by any thread at any time.
+    unsafe { mi_collect(true) };
+}
+
+/// The size of a page of memory.
+pub fn page_bytes() -> u64 {
+    // SAFETY: asks for a number.
+    let bytes = unsafe { sysconf(PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
 }

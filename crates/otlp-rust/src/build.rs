@@ -8,12 +8,13 @@ use config::Config;
 use ingest::IngestOptions;
 use lake::store::StoreLocation;
 use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions, Retention};
+use memory::Budget;
 use query::QueryOptions;
 use telemetry::Telemetry;
 use url::Url;
 
-/// Memory that compacting one row takes, estimated: decoded input, merged columns and the part being written.
-const COMPACTION_BYTES_PER_ROW: u64 = 700;
+/// Compactions get this part of the memory.
+const COMPACTION_SHARE: u64 = 4;
 
 /// However much memory there is, no compaction takes more rows than this: it runs on one core until it ends.
 const MAX_COMPACTION_ROWS: u64 = 4_000_000;
@@ -37,13 +38,17 @@ pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
         .await
         .context("the catalog does not tell the time")?;
     let sizes = CacheSizes::split(config.cache.max_bytes, location.is_local());
-    Ok(Lake::new(
+    // Caches have what they may hold for themselves; the rest is one budget.
+    let limit = config.memory.bytes.saturating_sub(config.cache.max_bytes);
+    Ok(Lake::within(
         store,
         catalog,
         clock,
         writer_name(),
         sizes,
         telemetry.clone(),
+        Budget::new(limit),
+        config.memory.bytes / COMPACTION_SHARE,
     ))
 }
 
@@ -170,13 +175,11 @@ pub fn query_options(config: &Config) -> QueryOptions {
     }
 }
 
-/// When to compact, within the memory there is.
+/// When to compact; the memory there is bounds how much at once.
 pub fn compaction_options(config: &Config) -> CompactionOptions {
-    let affordable = (config.memory.bytes / 4 / COMPACTION_BYTES_PER_ROW).max(10_000);
-    let max_rows = affordable.min(MAX_COMPACTION_ROWS);
     CompactionOptions {
-        target_rows: config.compaction.target_rows.min(max_rows) as i64,
-        max_rows: max_rows as i64,
+        target_rows: config.compaction.target_rows.min(MAX_COMPACTION_ROWS) as i64,
+        max_rows: MAX_COMPACTION_ROWS as i64,
         max_slice_age: config.compaction.max_slice_age,
         lease_ttl: config.compaction.lease_ttl,
         grace: config.gc.grace,

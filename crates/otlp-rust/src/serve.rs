@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 
+use crate::allocator;
 use crate::build;
 use crate::observe::Recorder;
 
@@ -133,6 +134,7 @@ async fn serve(config: Config) -> Result<ExitCode> {
             }
         });
     }
+    tokio::spawn(watch_memory(&server));
     ready.send_replace(Readiness::Ready);
     if let Some(receivers) = &receivers {
         receivers.health.set(true).await;
@@ -162,6 +164,23 @@ async fn serve(config: Config) -> Result<ExitCode> {
 async fn until(mut stopped: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a stop as well.
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Compares what the process holds with what it may, for as long as it runs. Half of what the plan leaves of the limit
+/// may be used before requests and queries are refused.
+fn watch_memory(server: &Server) -> impl Future<Output = ()> + use<> {
+    let (budget, telemetry) = (server.lake.memory().clone(), server.telemetry.clone());
+    let limit = server.config.memory.bytes;
+    allocator::keep_for(limit);
+    let most = limit + limit / 10;
+    let resident = memory::Resident::of_this_process(allocator::page_bytes());
+    let uses = budget.clone();
+    memory::watch(budget, resident, most, allocator::reclaim, move |bytes, pressed| {
+        telemetry.set_memory(bytes, limit, pressed);
+        for of in memory::Use::ALL {
+            telemetry.set_memory_use(of.name(), uses.used(of));
+        }
+    })
 }
 
 struct Server {

@@ -14,6 +14,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use catalog::Part;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetFileMetrics, RowGroupAccessPlanFilter};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::utils::{collect_columns, conjunction, reassign_expr_columns, split_conjunction};
 use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapterFactory, PhysicalExprAdapterFactory};
@@ -219,7 +220,8 @@ impl PartitionStream for Share {
         &self.scan.projected
     }
 
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let memory = MemoryConsumer::new("blocks").register(context.memory_pool());
         let (scan, number, count) = (Arc::clone(&self.scan), self.number, self.count);
         let parts = stream::iter(scan.parts.clone());
         let of_part = {
@@ -246,6 +248,11 @@ impl PartitionStream for Share {
             async move { scan.chunk(&reader, rows).await }
         });
         let rows = rows.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+        // Until the next chunk is asked for.
+        let rows = rows.and_then(move |batch| {
+            let held = memory.try_resize(batch.get_array_memory_size());
+            futures::future::ready(held.map(|()| batch))
+        });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(self.schema()), rows))
     }
 }

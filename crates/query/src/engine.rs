@@ -13,7 +13,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -22,6 +22,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::Stream;
 use lake::Lake;
+use memory::{Account, Use};
 use moka::sync::Cache;
 use schema::{Dataset, TenantId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,6 +31,7 @@ use tokio::time::Sleep;
 use crate::error::{QueryError, TimedOut, TooManyRows};
 use crate::lookup::{Lookup, LookupKey};
 use crate::names::resolve_attributes;
+use crate::pool::BudgetPool;
 use crate::reader::ScanBudget;
 use crate::table::{DatasetTable, STORE_URL};
 use crate::views::{self, Lookups, TABLES};
@@ -60,6 +62,7 @@ struct Inner {
     options: QueryOptions,
     runtime: Arc<RuntimeEnv>,
     running: Arc<Semaphore>,
+    memory: Account,
     lookups: Cache<(TenantId, LookupKey), Arc<Lookup>>,
 }
 
@@ -74,8 +77,8 @@ pub struct QueryResult {
 /// How long a query waits for its turn before it is refused.
 const QUEUE_TIME: Duration = Duration::from_secs(5);
 
-/// Resource and series tables remembered; a tenant has one of each at a time.
-const LOOKUPS: u64 = 64;
+/// The part of the memory of queries that remembered tables of resources and series may take.
+const LOOKUPS: u64 = 4;
 
 impl QueryEngine {
     /// An engine over a lake.
@@ -84,7 +87,8 @@ impl QueryEngine {
     /// [`QueryError::Internal`] if DataFusion cannot be set up.
     pub fn new(lake: Lake, options: QueryOptions) -> Result<Self, QueryError> {
         let consumers = std::num::NonZeroUsize::new(3).unwrap_or(std::num::NonZeroUsize::MIN);
-        let pool = TrackConsumersPool::new(GreedyMemoryPool::new(options.max_memory), consumers);
+        let memory = lake.memory().account(Use::Query, options.max_memory as u64);
+        let pool = TrackConsumersPool::new(BudgetPool::new(&memory), consumers);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
@@ -95,7 +99,12 @@ impl QueryEngine {
             lake,
             runtime,
             running: Arc::new(Semaphore::new(options.concurrency.max(1))),
-            lookups: Cache::new(LOOKUPS),
+            // What they hold is reserved by each lookup itself.
+            lookups: Cache::builder()
+                .max_capacity(memory.share() / LOOKUPS)
+                .weigher(|_, lookup: &Arc<Lookup>| u32::try_from(lookup.bytes()).unwrap_or(u32::MAX))
+                .build(),
+            memory,
             options,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -128,6 +137,9 @@ impl QueryEngine {
     }
 
     pub(crate) async fn admit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        if self.inner.lake.memory().is_pressed() {
+            return Err(QueryError::Busy);
+        }
         let permit = Arc::clone(&self.inner.running).acquire_owned();
         match tokio::time::timeout(QUEUE_TIME, permit).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -274,8 +286,9 @@ impl QueryEngine {
         if let Some(lookup) = self.inner.lookups.get(&key) {
             return Ok(Some(lookup));
         }
-        let lookup = Arc::new(Lookup::load(&self.inner.lake, snapshot, dataset).await?);
+        let lookup = Arc::new(Lookup::load(&self.inner.lake, snapshot, dataset, &self.inner.memory).await?);
         self.inner.lookups.insert(key, Arc::clone(&lookup));
+        self.inner.lookups.run_pending_tasks();
         Ok(Some(lookup))
     }
 }

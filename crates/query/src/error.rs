@@ -27,7 +27,7 @@ pub enum QueryError {
     )]
     Timeout(Duration),
     /// Too many queries run: retry after a while.
-    #[error("too many queries are running (query.concurrency); retry in a moment")]
+    #[error("too many queries are running (query.concurrency) or memory is short (memory.limit); retry in a moment")]
     Busy,
     /// The store or the catalog failed: retry.
     #[error("not available: {0}; retry")]

@@ -14,8 +14,11 @@ use datafusion::common::cast::as_fixed_size_binary_array;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use lake::{Lake, LakeError};
+use memory::{Account, Reservation};
 use schema::Dataset;
 use schema::sparse::SparseBatch;
+
+use crate::QueryError;
 
 use std::collections::HashMap;
 
@@ -25,7 +28,14 @@ pub(crate) struct Lookup {
     pub schema: SchemaRef,
     columns: Vec<ArrayRef>,
     rows: HashMap<[u8; 16], u32>,
+    memory: Reservation,
 }
+
+/// Bytes of memory that reading one row takes, estimated.
+const LOADING_ROW_BYTES: u64 = 600;
+
+/// Bytes of an entry of the map from ids to rows.
+const ENTRY_BYTES: usize = 24;
 
 /// The column that identifies rows of the dataset.
 const fn id_column(dataset: Dataset) -> &'static str {
@@ -74,12 +84,26 @@ impl LookupKey {
 
 impl Lookup {
     /// Reads all rows of the dataset in the snapshot.
-    pub(crate) async fn load(lake: &Lake, snapshot: &Snapshot, dataset: Dataset) -> Result<Self, LakeError> {
+    pub(crate) async fn load(
+        lake: &Lake,
+        snapshot: &Snapshot,
+        dataset: Dataset,
+        account: &Account,
+    ) -> Result<Self, QueryError> {
         let (slices, parts) = inputs(snapshot, dataset);
+        let rows = slices.iter().map(|s| s.rows).chain(parts.iter().map(|p| p.rows));
+        let wanted = rows.map(|rows| rows.max(0) as u64).sum::<u64>() * LOADING_ROW_BYTES;
+        let mut memory = account
+            .try_reserve(wanted)
+            .map_err(|refused| QueryError::LimitExceeded {
+                what: "memory",
+                key: "query.max_memory",
+                detail: format!("the rows of {dataset} are looked up in memory: {refused}"),
+            })?;
         let mut batches = Vec::new();
         for part in &parts {
             for batch in lake.part_batches(part).await? {
-                batches.push(Arc::new(SparseBatch::from_dense(&batch)?));
+                batches.push(Arc::new(SparseBatch::from_dense(&batch).map_err(LakeError::from)?));
             }
         }
         batches.extend(lake.slices(&slices).await?);
@@ -87,7 +111,7 @@ impl Lookup {
         let mut columns = Vec::with_capacity(merged.columns.len());
         for column in &merged.columns {
             columns.push(match column.data_type() {
-                DataType::Dictionary(_, _) => cast(&column.dense(), &DataType::Utf8)?,
+                DataType::Dictionary(_, _) => cast(&column.dense(), &DataType::Utf8).map_err(LakeError::from)?,
                 _ => column.dense(),
             });
         }
@@ -106,7 +130,20 @@ impl Lookup {
                 }
             }
         }
-        Ok(Self { schema, columns, rows })
+        let held = columns.iter().map(|c| c.get_array_memory_size()).sum::<usize>() + rows.capacity() * ENTRY_BYTES;
+        memory.shrink(memory.bytes().saturating_sub(held as u64));
+        memory.grow((held as u64).saturating_sub(memory.bytes()));
+        Ok(Self {
+            schema,
+            columns,
+            rows,
+            memory,
+        })
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory.bytes()
     }
 
     /// The row number of an id.

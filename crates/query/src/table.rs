@@ -16,6 +16,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::utils::conjunction;
@@ -310,7 +311,8 @@ impl PartitionStream for SliceRows {
         &self.schema
     }
 
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let memory = MemoryConsumer::new("slices").register(context.memory_pool());
         let (lake, schema, budget) = (self.lake.clone(), Arc::clone(&self.schema), Arc::clone(&self.budget));
         let stream = stream::iter(self.slices.clone())
             .map(move |slice| {
@@ -328,11 +330,14 @@ impl PartitionStream for SliceRows {
             .and_then({
                 let schema = Arc::clone(&schema);
                 move |slice| {
-                    futures::future::ready(conform(
+                    let rows = conform(
                         slice.num_rows(),
                         |name| slice.column(name).map(SparseArray::dense),
                         &schema,
-                    ))
+                    );
+                    // Until the next slice is asked for; the slice itself is the cache's.
+                    let held = rows.and_then(|rows| memory.try_resize(rows.get_array_memory_size()).map(|()| rows));
+                    futures::future::ready(held)
                 }
             });
         Box::pin(RecordBatchStreamAdapter::new(schema, stream))

@@ -73,8 +73,10 @@ impl QueryEngine {
             .iter()
             .filter(|p| p.dataset == Dataset::Spans && within(p.min_ts, p.max_ts));
         let mut batches = Vec::new();
-        for batch in self.lake().slices(&slices).await? {
-            batches.extend(select(&batch, &trace_id)?);
+        // One after the other: all of them together may be more than memory holds.
+        for slice in &slices {
+            let rows = self.lake().slice(slice).await?;
+            batches.extend(select(&rows, &trace_id)?);
         }
         let of_parts: Vec<Vec<RecordBatch>> = stream::iter(parts.cloned().collect::<Vec<_>>())
             .map(|part| {

@@ -165,6 +165,11 @@ pub(crate) struct CacheLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct UseLabel {
+    pub of: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OperationLabel {
     pub operation: &'static str,
 }

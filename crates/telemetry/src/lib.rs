@@ -27,7 +27,7 @@ pub use logging::{LogFormat, LoggingError, init_logging};
 
 use labels::{
     ApiLabel, ApiStatusLabels, CacheLabel, DatasetLabel, OperationLabel, OperationStatusLabels, PhaseLabel,
-    ReceivedLabels, RejectedLabels, RequestLabels,
+    ReceivedLabels, RejectedLabels, RequestLabels, UseLabel,
 };
 use metrics::{Metrics, amount};
 use process::ProcessCollector;
@@ -170,6 +170,23 @@ impl Telemetry {
     /// Bytes received and not yet committed, now.
     pub fn set_pending_bytes(&self, bytes: u64) {
         self.0.metrics.pending_bytes.set(amount(bytes));
+    }
+
+    /// Memory of the process as measured, what it may plan with, and whether it is refusing work for lack of it.
+    pub fn set_memory(&self, resident: u64, limit: u64, pressed: bool) {
+        let m = &self.0.metrics;
+        m.memory_resident_bytes.set(amount(resident));
+        m.memory_limit_bytes.set(amount(limit));
+        m.memory_pressed.set(amount(u64::from(pressed)));
+    }
+
+    /// Memory that is reserved for `of`, now.
+    pub fn set_memory_use(&self, of: &'static str, bytes: u64) {
+        self.0
+            .metrics
+            .memory_reserved_bytes
+            .get_or_create(&UseLabel { of })
+            .set(amount(bytes));
     }
 
     // --- committing

@@ -10,7 +10,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::labels::{
     ApiLabel, ApiStatusLabels, BuildLabels, CacheLabel, DatasetLabel, OperationLabel, OperationStatusLabels,
-    PhaseLabel, ReceivedLabels, RejectedLabels, RequestLabels,
+    PhaseLabel, ReceivedLabels, RejectedLabels, RequestLabels, UseLabel,
 };
 
 /// Seconds. From half a millisecond (a warm catalog lookup) to 10 s (where OTLP exporters give up by default); the
@@ -38,6 +38,10 @@ pub(crate) struct Metrics {
     pub rows: Family<DatasetLabel, Counter>,
     pub rejected: Family<RejectedLabels, Counter>,
     pub pending_bytes: Amount,
+    pub memory_resident_bytes: Amount,
+    pub memory_limit_bytes: Amount,
+    pub memory_pressed: Amount,
+    pub memory_reserved_bytes: Family<UseLabel, Amount>,
     pub commit_duration: Histogram,
     pub commit_phase: Family<PhaseLabel, Histogram>,
     pub backlog_rows: Family<DatasetLabel, Amount>,
@@ -93,6 +97,22 @@ impl Metrics {
                 "Bytes received and not yet committed",
                 Amount::default(),
             ),
+            memory_resident_bytes: r.one(
+                "otlp_memory_resident_bytes",
+                "Memory that the process holds, as measured",
+                Amount::default(),
+            ),
+            memory_limit_bytes: r.one(
+                "otlp_memory_limit_bytes",
+                "Memory that the process plans with (memory.limit)",
+                Amount::default(),
+            ),
+            memory_pressed: r.one(
+                "otlp_memory_pressed",
+                "1 while new work is refused because the process holds more memory than it may",
+                Amount::default(),
+            ),
+            memory_reserved_bytes: r.family("otlp_memory_reserved_bytes", "Memory that is reserved, by use"),
             commit_duration: r.one(
                 "otlp_commit_duration_seconds",
                 "Time from the start of a group commit to its acknowledgements",

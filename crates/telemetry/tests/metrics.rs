@@ -36,6 +36,8 @@ fn everything() -> Telemetry {
     t.rows(Dataset::Spans, 5);
     t.rejected(Signal::Logs, "too_deep", 3);
     t.set_pending_bytes(1234);
+    t.set_memory(4000, 5000, true);
+    t.set_memory_use("ingest", 321);
     t.commit(9 * MS);
     for phase in CommitPhase::ALL {
         t.commit_phase(*phase, 3 * MS);
@@ -85,6 +87,10 @@ fn every_event_shows_in_the_scrape() {
         r#"otlp_backlog_rows{dataset="logs"} 10"#,
         r#"otlp_backlog_slices{dataset="logs"} 2"#,
         "otlp_compaction_runs_total 1",
+        "otlp_memory_resident_bytes 4000",
+        "otlp_memory_limit_bytes 5000",
+        "otlp_memory_pressed 1",
+        r#"otlp_memory_reserved_bytes{of="ingest"} 321"#,
         "otlp_compaction_failures_total 1",
         "otlp_compaction_duration_seconds_count 2",
         "otlp_compaction_rows_total 100",
@@ -137,7 +143,7 @@ fn the_text_is_well_formed() {
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
     }
-    assert_eq!(families.len(), 36);
+    assert_eq!(families.len(), 40);
 }
 
 #[test]

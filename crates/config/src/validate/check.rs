@@ -165,13 +165,19 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn fitting(&mut self, key: &str, value: ByteSize, bound_key: &str, bound: u64) -> u64 {
+    ///
+    /// `part` is how many of the value the bound must have room for.
+    pub(super) fn fitting(&mut self, key: &str, value: ByteSize, bound_key: &str, bound: u64, part: u64) -> u64 {
         if !self.is_set(key) {
-            return value.0.min(bound);
+            return value.0.min(bound / part);
         }
-        if value.0 > bound {
+        if value.0 > bound / part {
+            let share = match part {
+                1 => String::new(),
+                part => format!("1/{part} of "),
+            };
             let message = format!(
-                "{key} ({value}) is larger than {bound_key} ({}): lower it or raise {bound_key}",
+                "{key} ({value}) is larger than {share}{bound_key} ({}): lower it or raise {bound_key}",
                 ByteSize(bound)
             );
             self.conflict(&[key, bound_key], message);

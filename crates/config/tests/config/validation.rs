@@ -56,11 +56,11 @@ fn values_that_are_refused() {
         ),
         (
             "ingest: {max_request_bytes: 100MiB}",
-            "ingest.max_request_bytes (100MiB) is larger than ingest.max_decompressed_bytes (64MiB): lower it or raise",
+            "ingest.max_request_bytes (100MiB) is larger than ingest.max_decompressed_bytes (53687090): lower it or raise",
         ),
         (
             "ingest: {max_pending_bytes: 10MiB, max_decompressed_bytes: 20MiB}",
-            "ingest.max_decompressed_bytes (20MiB) is larger than ingest.max_pending_bytes (10MiB)",
+            "ingest.max_decompressed_bytes (20MiB) is larger than 1/4 of ingest.max_pending_bytes (10MiB)",
         ),
         (
             "ingest: {max_pending_bytes: 8GiB}",
@@ -99,8 +99,8 @@ fn defaults_follow_what_was_given() {
     );
     let small = load_yaml("memory: {limit: 64MiB}").unwrap();
     assert_eq!(small.ingest.max_pending_bytes, 16 << 20);
-    assert_eq!(small.ingest.max_decompressed_bytes, 16 << 20);
-    assert_eq!(small.commit.max_bytes, 16 << 20);
+    assert_eq!(small.ingest.max_decompressed_bytes, 4 << 20);
+    assert_eq!(small.commit.max_bytes, 2 << 20);
     assert_eq!(
         load_yaml("server: {http: '127.0.0.1:0', admin: '127.0.0.1:0'}")
             .unwrap()

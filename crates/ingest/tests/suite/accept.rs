@@ -69,12 +69,12 @@ async fn an_acknowledged_request_of_each_signal_is_visible_to_another_process() 
 async fn beyond_the_budget_senders_are_told_to_retry_and_afterwards_it_is_whole_again() {
     let world = World::new();
     let narrow = IngestOptions {
-        max_pending_bytes: 256 << 10,
+        max_pending_bytes: 640 << 10,
         ..options()
     };
     let process = world.process("one", narrow).await;
     let closed = world.store.faults.gate.write().await;
-    // 50 KiB each: five fit, the commits hang.
+    // 50 KiB each, twice as much while they wait, three times while they are decoded: five fit, the commits hang.
     let waiting = (0..5)
         .map(|n| send(&process.ingest, large(&format!("fits {n}"), 50 << 10)))
         .collect::<Vec<_>>();
@@ -108,7 +108,7 @@ async fn beyond_the_budget_senders_are_told_to_retry_and_afterwards_it_is_whole_
     }
     process
         .ingest
-        .accept(tenant(), Signal::Traces, large("fills the budget", 255 << 10))
+        .accept(tenant(), Signal::Traces, large("fills the budget", 210 << 10))
         .await
         .unwrap();
     assert_eq!(process.spans().await.len(), 6);
@@ -119,7 +119,7 @@ async fn beyond_the_budget_senders_are_told_to_retry_and_afterwards_it_is_whole_
 async fn senders_that_go_away_do_not_empty_the_budget_of_its_meaning() {
     let world = World::new();
     let narrow = IngestOptions {
-        max_pending_bytes: 256 << 10,
+        max_pending_bytes: 640 << 10,
         ..options()
     };
     let process = world.process("one", narrow).await;

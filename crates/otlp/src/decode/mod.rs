@@ -21,7 +21,7 @@ mod span_lists;
 mod traces;
 
 pub use batch::{Admissions, AdmitAll, Context, Finished, RowCounts, TenantBatch};
-pub use known::KnownIds;
+pub use known::{IdRoom, KnownIds};
 pub use outcome::{DecodeLimits, Fault, ItemError, Outcome};
 pub use series::series_prefix;
 

@@ -9,11 +9,17 @@ use crate::wire::WireError;
 pub struct DecodeLimits {
     /// How deep attribute values may nest.
     pub max_depth: usize,
+    /// How many series a batch remembers from one commit to the next (about 64 B each), and a tenth as many resources.
+    /// Beyond it the memory starts over, which costs time only.
+    pub max_remembered: usize,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { max_depth: 64 }
+        Self {
+            max_depth: 64,
+            max_remembered: 1_000_000,
+        }
     }
 }
 

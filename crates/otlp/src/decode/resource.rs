@@ -23,9 +23,6 @@ pub(super) struct ResourceRef {
     pub service: Option<Arc<[u8]>>,
 }
 
-/// Distinct raw messages remembered; beyond it the map starts over.
-const MAX_REMEMBERED: usize = 100_000;
-
 /// The resource rows of a batch and the memory of resources seen before.
 #[derive(Debug, Default)]
 pub(super) struct Resources {
@@ -65,7 +62,7 @@ impl Resources {
             Err(Fault::Item(reason)) => Err(reason),
             Err(wire) => return Err(wire),
         };
-        if self.seen.len() >= MAX_REMEMBERED {
+        if self.seen.len() >= limits.max_remembered / 10 {
             self.seen.clear();
         }
         self.seen.insert(raw, (resource.clone(), self.generation));

@@ -98,9 +98,6 @@ pub(super) fn scope_identity(resource: &ResourceRef, scope: &ScopeRef<'_>, max_d
     Ok(hasher.digest128())
 }
 
-/// Distinct point identities remembered; beyond it the map starts over (64 bytes each).
-const MAX_REMEMBERED: usize = 1_000_000;
-
 /// A series seen before. Its row is in the batch of `generation`, or committed and good until `known_until`.
 #[derive(Debug)]
 struct Seen {
@@ -153,7 +150,7 @@ impl SeriesRows {
             }
         }
         let id = self.identify(metric, attributes, context, admission)?;
-        if self.seen.len() >= MAX_REMEMBERED {
+        if self.seen.len() >= context.limits.max_remembered {
             self.seen.clear();
         }
         let seen = Seen {

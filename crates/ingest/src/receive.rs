@@ -1,0 +1,231 @@
+//! Requests on their way in: every byte is reserved before it is held.
+//!
+//! A request that finds no room is read to its end all the same, and dropped piece by piece: an answer to a sender that
+//! is still sending would reach it as a broken connection over HTTP/1.1.
+
+use std::io::{self, Read};
+
+use axum::body::Body;
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use memory::{Account, Reservation};
+
+use crate::IngestError;
+use crate::accept::busy;
+use crate::decompress::{Encoding, decoder};
+
+/// The bytes of a request and the memory reserved for them.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub body: Bytes,
+    pub memory: Reservation,
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read_body(mut body: Body, limit: usize, account: &Account) -> Result<Received, IngestError> {
+    let too_large = || IngestError::TooLarge {
+        limit,
+        what: "as sent",
+        key: "ingest.max_request_bytes",
+    };
+    let mut memory = account.empty();
+    // What the sender announces is reserved at once, so that many who send slowly do not share what is left.
+    let announced = body.size_hint().exact();
+    if announced.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_large());
+    }
+    let mut refused = memory.try_grow(announced.unwrap_or(0)).err();
+    let mut pieces = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| IngestError::Invalid(format!("the body could not be read: {error}")))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        length += piece.len();
+        if length > limit {
+            return Err(too_large());
+        }
+        if refused.is_none() {
+            let more = (length as u64).saturating_sub(memory.bytes());
+            refused = memory.try_grow(more).err();
+        }
+        match refused {
+            None => pieces.push(piece),
+            Some(_) => {
+                pieces.clear();
+                memory.shrink(u64::MAX);
+            }
+        }
+    }
+    if let Some(refused) = refused {
+        return Err(busy(refused));
+    }
+    let body = match pieces.len() {
+        0 | 1 => pieces.pop().unwrap_or_default(),
+        _ => {
+            // For a moment there are two copies.
+            memory.grow(length as u64);
+            let mut joined = BytesMut::with_capacity(length);
+            pieces.drain(..).for_each(|piece| joined.put(piece));
+            memory.shrink(length as u64);
+            joined.freeze()
+        }
+    };
+    Ok(Received { body, memory })
+}
+
+/// Decompresses a body to at most `limit` bytes; a bomb costs no more than that.
+pub(crate) fn decompress(encoding: Encoding, received: Received, limit: usize) -> Result<Received, IngestError> {
+    let Received { body, mut memory } = received;
+    let sent = body.len() as u64;
+    let invalid = |error: io::Error| {
+        let name = encoding.name();
+        IngestError::Invalid(format!("the body is not valid {name}, as its encoding says: {error}"))
+    };
+    let mut reader = decoder(encoding, &body).map_err(invalid)?;
+    let most = limit.saturating_add(1);
+    // Telemetry compresses about eightfold; begin there and grow only if needed.
+    let guess = body.len().saturating_mul(8).clamp(4096, most.max(4096));
+    memory.try_grow(guess as u64).map_err(busy)?;
+    let mut out = Vec::with_capacity(guess);
+    loop {
+        let room = (out.capacity() - out.len()).min(most - out.len());
+        let read = reader
+            .by_ref()
+            .take(room as u64)
+            .read_to_end(&mut out)
+            .map_err(invalid)?;
+        if out.len() >= most {
+            return Err(IngestError::TooLarge {
+                limit,
+                what: "when decompressed",
+                key: "ingest.max_decompressed_bytes",
+            });
+        }
+        if read < room {
+            break;
+        }
+        let more = out.capacity().min(most - out.len());
+        memory.try_grow(more as u64).map_err(busy)?;
+        out.reserve_exact(more);
+    }
+    drop(reader);
+    drop(body);
+    memory.shrink(sent);
+    Ok(Received {
+        body: out.into(),
+        memory,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use axum::body::Body;
+    use futures::stream;
+    use memory::{Budget, Use};
+
+    use super::*;
+
+    fn account(share: u64) -> Account {
+        Budget::unlimited().account(Use::Ingest, share)
+    }
+
+    fn received(body: Vec<u8>, account: &Account) -> Received {
+        let memory = account.try_reserve(body.len() as u64).unwrap();
+        Received {
+            body: body.into(),
+            memory,
+        }
+    }
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn pieces(sizes: &[usize]) -> Body {
+        let pieces = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| Ok::<_, io::Error>(Bytes::from(vec![i as u8; n])));
+        Body::from_stream(stream::iter(pieces.collect::<Vec<_>>()))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_reserved_as_it_comes() {
+        let account = account(100);
+        let whole = read_body(Body::from(vec![7; 60]), 80, &account).await.unwrap();
+        assert_eq!((whole.body.len(), account.used()), (60, 60));
+        let refused = read_body(Body::from(vec![7; 60]), 80, &account).await.unwrap_err();
+        assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
+        let refused = read_body(pieces(&[30, 30]), 80, &account).await.unwrap_err();
+        assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
+        assert_eq!(account.used(), 60);
+        drop(whole);
+        let joined = read_body(pieces(&[10, 20, 5]), 80, &account).await.unwrap();
+        assert_eq!((joined.body.len(), account.used()), (35, 35));
+        assert_eq!((joined.body[9], joined.body[10], joined.body[34]), (0, 1, 2));
+        for body in [Body::from(vec![7; 81]), pieces(&[40, 41])] {
+            let refused = read_body(body, 80, &account).await.unwrap_err();
+            assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
+        }
+        drop(joined);
+        assert_eq!(account.used(), 0);
+    }
+
+    #[test]
+    fn every_encoding_gives_back_the_body() {
+        let account = account(1 << 20);
+        // Compresses far better than guessed, as guessed, and worse.
+        let mut noise = 1u32;
+        let noise = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        });
+        for data in [b"hello ".repeat(9000), noise.take(30_000).collect(), Vec::new()] {
+            let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            zlib.write_all(&data).unwrap();
+            let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+            raw.write_all(&data).unwrap();
+            for (encoding, body) in [
+                (Encoding::Gzip, gzip(&data)),
+                (Encoding::Zstd, zstd::encode_all(&data[..], 1).unwrap()),
+                (Encoding::Deflate, zlib.finish().unwrap()),
+                (Encoding::Deflate, raw.finish().unwrap()),
+            ] {
+                let out = decompress(encoding, received(body, &account), data.len()).unwrap();
+                assert_eq!(out.body, data, "{encoding:?}");
+                assert!(out.memory.bytes() >= data.len() as u64);
+            }
+            assert_eq!(account.used(), 0);
+        }
+    }
+
+    #[test]
+    fn bombs_and_garbage_are_refused() {
+        let bomb = vec![0u8; 10 << 20];
+        let bombs = [
+            (Encoding::Gzip, gzip(&bomb)),
+            (Encoding::Zstd, zstd::encode_all(&bomb[..], 1).unwrap()),
+        ];
+        for (encoding, body) in bombs {
+            let roomy = account(4 << 20);
+            let refused = decompress(encoding, received(body.clone(), &roomy), 1 << 20).unwrap_err();
+            assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
+            // Where less is left than the limit allows, the sender may try again.
+            let tight = account(500 << 10);
+            let refused = decompress(encoding, received(body, &tight), 1 << 20).unwrap_err();
+            assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
+            assert_eq!((roomy.used(), tight.used()), (0, 0));
+        }
+        let account = account(1 << 20);
+        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
+            let garbage = received(b"not compressed at all".to_vec(), &account);
+            let refused = decompress(encoding, garbage, 1 << 20).unwrap_err();
+            assert!(matches!(refused, IngestError::Invalid(_)), "{encoding:?}: {refused}");
+        }
+    }
+}
