@@ -91,7 +91,10 @@ impl Reading {
         let off = time.saturating_sub(self.expected(at)).unsigned_abs();
         if Duration::from_nanos(off) > TOLERANCE {
             let seconds = time.saturating_sub(self.expected(at)) / 1_000_000_000;
-            tracing::warn!(seconds, "the clock was set; requests are remembered for longer until it has gone evenly");
+            tracing::warn!(
+                seconds,
+                "the clock was set; requests are remembered for longer until it has gone evenly"
+            );
             self.steady_since = Some(at);
         }
         (self.time, self.at) = (time, at);
@@ -149,7 +152,9 @@ mod tests {
     #[tokio::test]
     async fn with_sqlite_the_machine_tells_the_time_and_is_trusted_from_now_on() {
         let url = catalog::CatalogUrl::SqliteMemory;
-        let catalog = Catalog::connect(&url, catalog::ConnectOptions::default()).await.unwrap();
+        let catalog = Catalog::connect(&url, catalog::ConnectOptions::default())
+            .await
+            .unwrap();
         let clock = CatalogClock::start(&catalog).await.unwrap();
         assert!((clock.now() - SystemClock.now()).abs() < 60 * SECOND);
         assert!(clock.steady_for() < Duration::from_secs(60));

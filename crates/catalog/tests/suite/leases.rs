@@ -47,7 +47,11 @@ pub async fn a_lease_has_one_holder_until_it_expires(database: Database) {
 pub async fn a_lease_of_a_wrong_clock_holds_nobody_up(database: Database) {
     let catalog = database.migrated().await;
     let hours_ahead = NOW + 3 * 3600 * SECOND;
-    let wrong = catalog.acquire_lease("x", "p1", MINUTE, hours_ahead).await.unwrap().unwrap();
+    let wrong = catalog
+        .acquire_lease("x", "p1", MINUTE, hours_ahead)
+        .await
+        .unwrap()
+        .unwrap();
     let right = catalog.acquire_lease("x", "p2", MINUTE, NOW).await.unwrap().unwrap();
     assert_eq!(right.token, wrong.token + 1);
     assert!(!catalog.renew_lease(&wrong, MINUTE, hours_ahead).await.unwrap());

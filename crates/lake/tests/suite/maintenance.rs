@@ -302,7 +302,9 @@ async fn a_clock_that_was_set_forgets_no_request() {
     };
     assert_eq!(again(&lake).await, [true]);
     world.clock.advance(DAY);
-    let jumped = world.process_with_clock(Arc::new(JustSet(Arc::clone(&world.clock)))).await;
+    let jumped = world
+        .process_with_clock(Arc::new(JustSet(Arc::clone(&world.clock))))
+        .await;
     let tally = Arc::new(Tally::default());
     maintain(&jumped, options(), &tally, async || true).await;
     assert_eq!(again(&lake).await, [false]);
