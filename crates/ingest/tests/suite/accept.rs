@@ -76,6 +76,7 @@ async fn beyond_the_budget_senders_are_told_to_retry_and_afterwards_it_is_whole_
     // Once the tenant is known a request is decoded at once, so what each holds is certain.
     let first = traces(vec![span("first", &[])]);
     process.ingest.accept(tenant(), Signal::Traces, first).await.unwrap();
+    world.store.faults.put_count.store(0, Ordering::SeqCst);
     let closed = world.store.faults.gate.write().await;
     // 50 KiB each, twice as much while they wait, three times while they are decoded: five fit, the commits hang.
     let waiting = (0..5)
@@ -129,6 +130,7 @@ async fn senders_that_go_away_do_not_empty_the_budget_of_its_meaning() {
     // Once the tenant is known a request is decoded at once, so what each holds is certain.
     let first = traces(vec![span("first", &[])]);
     process.ingest.accept(tenant(), Signal::Traces, first).await.unwrap();
+    world.store.faults.put_count.store(0, Ordering::SeqCst);
     let closed = world.store.faults.gate.write().await;
     let mut admitted = 0;
     for number in 0..20 {
