@@ -11,7 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqliteConnection};
 
-use crate::db::Pools;
+use crate::db::{Connections, Pools};
+use crate::gate::{Access, Pass};
 use crate::{CatalogError, CatalogUrl, Result, segments};
 
 /// How to use the database's connections.
@@ -59,13 +60,16 @@ impl Catalog {
     /// [`CatalogError::Unavailable`] or [`CatalogError::Refused`] when the database cannot be opened,
     /// [`CatalogError::NewerSchema`] when a newer program migrated it.
     pub async fn connect(url: &CatalogUrl, options: ConnectOptions) -> Result<Self> {
-        let pools = match url {
+        let connections = match url {
             CatalogUrl::Sqlite(path) => sqlite_file(path, options).await?,
             CatalogUrl::SqliteMemory => sqlite_memory(options).await?,
-            CatalogUrl::Postgres(postgres) => Pools::Postgres(postgres_pool(postgres, options).await?),
+            CatalogUrl::Postgres(postgres) => Connections::Postgres(postgres_pool(postgres, options).await?),
         };
         let catalog = Self {
-            pools,
+            pools: Pools {
+                connections,
+                gate: None,
+            },
             dataset_ids: Arc::default(),
         };
         catalog.refuse_newer_schema().await?;
@@ -86,7 +90,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer.
     pub async fn time(&self) -> Result<Option<UnixNanos>> {
-        if let Pools::Sqlite { .. } = &self.pools {
+        if let Connections::Sqlite { .. } = &self.pools.connections {
             return Ok(None);
         }
         let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000000 AS BIGINT)";
@@ -100,9 +104,10 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Unavailable`] when the file cannot be opened.
     pub async fn shrink(&self) -> Result<()> {
-        let Pools::Sqlite { writer, .. } = &self.pools else {
+        let Connections::Sqlite { writer, .. } = &self.pools.connections else {
             return Ok(());
         };
+        let pass = self.pools.enter(Access::Read).await?;
         // A connection of its own that waits for nobody, so that commits do not wait for it while it waits for readers.
         let options = writer.connect_options().as_ref().clone().busy_timeout(Duration::ZERO);
         let mut connection = options.connect().await?;
@@ -110,22 +115,22 @@ impl Catalog {
             .fetch_all(&mut connection)
             .await?;
         connection.close().await?;
-        Ok(())
+        Pass::reply(pass)
     }
 
     /// Waits for running transactions and closes the connections; afterwards every call fails as unavailable.
     pub async fn close(&self) {
-        match &self.pools {
-            Pools::Sqlite { writer, reader } => {
+        match &self.pools.connections {
+            Connections::Sqlite { writer, reader } => {
                 reader.close().await;
                 writer.close().await; // last: the last connection folds the write-ahead log into the file
             }
-            Pools::Postgres(pool) => pool.close().await,
+            Connections::Postgres(pool) => pool.close().await,
         }
     }
 }
 
-async fn sqlite_file(path: &Path, options: ConnectOptions) -> Result<Pools> {
+async fn sqlite_file(path: &Path, options: ConnectOptions) -> Result<Connections> {
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(|error| CatalogError::Refused(error.into()))?;
     }
@@ -151,7 +156,7 @@ async fn sqlite_file(path: &Path, options: ConnectOptions) -> Result<Pools> {
     let reader = pool(options.max_connections)
         .connect_with(common.pragma("query_only", "ON"))
         .await?;
-    Ok(Pools::Sqlite { writer, reader })
+    Ok(Connections::Sqlite { writer, reader })
 }
 
 /// Whether a connection can begin a transaction; another one takes its place if not.
@@ -167,7 +172,7 @@ async fn usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> 
 }
 
 /// One connection that is never closed, because the database dies with it.
-async fn sqlite_memory(options: ConnectOptions) -> Result<Pools> {
+async fn sqlite_memory(options: ConnectOptions) -> Result<Connections> {
     let writer: SqlitePool = SqlitePoolOptions::new()
         .max_connections(1)
         .min_connections(1)
@@ -181,7 +186,7 @@ async fn sqlite_memory(options: ConnectOptions) -> Result<Pools> {
                 .row_buffer_size(SQLITE_ROW_BUFFER),
         )
         .await?;
-    Ok(Pools::Sqlite {
+    Ok(Connections::Sqlite {
         reader: writer.clone(),
         writer,
     })
@@ -225,7 +230,7 @@ mod tests {
         let catalog = Catalog::connect(&url, ConnectOptions::default()).await.unwrap();
         let write = |sql: &'static str| catalog.pools.write(sql, Vec::new());
         write("CREATE TABLE filling (bytes BLOB)").await.unwrap();
-        let Pools::Sqlite { writer, .. } = &catalog.pools else {
+        let Connections::Sqlite { writer, .. } = &catalog.pools.connections else {
             panic!("not SQLite")
         };
         // As many pages as there are now: the same error that a full disk gives.

@@ -5,11 +5,13 @@
 //! transaction begins and how values are read. A statement that returns an error ends its transaction.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
 
+use crate::gate::{Access, Gate, Pass};
 use crate::{CatalogError, Result};
 
 /// SQL text. Always made of this crate's constants: values travel as [`Value`]s.
@@ -222,28 +224,33 @@ impl Row {
 }
 
 /// A transaction; dropped without a commit it rolls back.
-pub(crate) enum Tx {
+pub(crate) struct Tx {
+    open: Open,
+    pass: Option<Pass>,
+}
+
+enum Open {
     Sqlite(Transaction<'static, Sqlite>),
     Postgres(Transaction<'static, Postgres>),
 }
 
 impl Tx {
     pub(crate) fn dialect(&self) -> Dialect {
-        match self {
-            Self::Sqlite(_) => Dialect::Sqlite,
-            Self::Postgres(_) => Dialect::Postgres,
+        match &self.open {
+            Open::Sqlite(_) => Dialect::Sqlite,
+            Open::Postgres(_) => Dialect::Postgres,
         }
     }
 
     /// Runs a statement and returns its rows.
     pub(crate) async fn fetch(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>> {
         let sql = AssertSqlSafe(sql.into());
-        Ok(match self {
-            Self::Sqlite(tx) => {
+        Ok(match &mut self.open {
+            Open::Sqlite(tx) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
                 query.fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
             }
-            Self::Postgres(tx) => {
+            Open::Postgres(tx) => {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
                 query
                     .fetch_all(&mut **tx)
@@ -258,12 +265,12 @@ impl Tx {
     /// Runs a statement and returns the number of rows it changed.
     pub(crate) async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64> {
         let sql = AssertSqlSafe(sql.into());
-        Ok(match self {
-            Self::Sqlite(tx) => {
+        Ok(match &mut self.open {
+            Open::Sqlite(tx) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
                 query.execute(&mut **tx).await?.rows_affected()
             }
-            Self::Postgres(tx) => {
+            Open::Postgres(tx) => {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
                 query.execute(&mut **tx).await?.rows_affected()
             }
@@ -279,8 +286,8 @@ impl Tx {
         if rows.rows.is_empty() {
             return Ok(found);
         }
-        match self {
-            Self::Sqlite(tx) => {
+        match &mut self.open {
+            Open::Sqlite(tx) => {
                 let chunk = SQLITE_MAX_VALUES / columns;
                 while !rows.rows.is_empty() {
                     let rest = rows.rows.split_off(chunk.min(rows.rows.len()));
@@ -290,7 +297,7 @@ impl Tx {
                     found.extend(query.fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite));
                 }
             }
-            Self::Postgres(tx) => {
+            Open::Postgres(tx) => {
                 let sql = format!("{prefix} {} {suffix}", rows.postgres_source());
                 let query = sqlx::query_with(AssertSqlSafe(sql), rows.postgres_arguments()?);
                 found.extend(query.fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres));
@@ -301,26 +308,32 @@ impl Tx {
 
     /// Makes the changes durable.
     pub(crate) async fn commit(self) -> Result<()> {
-        match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
+        match self.open {
+            Open::Sqlite(tx) => tx.commit().await?,
+            Open::Postgres(tx) => tx.commit().await?,
         }
-        Ok(())
+        Pass::reply(self.pass)
     }
 
     /// Drops the changes.
     pub(crate) async fn rollback(self) -> Result<()> {
-        match self {
-            Self::Sqlite(tx) => tx.rollback().await?,
-            Self::Postgres(tx) => tx.rollback().await?,
+        match self.open {
+            Open::Sqlite(tx) => tx.rollback().await?,
+            Open::Postgres(tx) => tx.rollback().await?,
         }
-        Ok(())
+        Pass::reply(self.pass)
     }
 }
 
-/// The connections.
+/// The connections, and who decides when they are used.
 #[derive(Debug, Clone)]
-pub(crate) enum Pools {
+pub(crate) struct Pools {
+    pub(crate) connections: Connections,
+    pub(crate) gate: Option<Arc<dyn Gate>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Connections {
     /// SQLite has one writer at a time: one connection queues fairly instead of polling a busy lock.
     Sqlite {
         writer: SqlitePool,
@@ -331,45 +344,52 @@ pub(crate) enum Pools {
 
 impl Pools {
     pub(crate) fn dialect(&self) -> Dialect {
-        match self {
-            Self::Sqlite { .. } => Dialect::Sqlite,
-            Self::Postgres(_) => Dialect::Postgres,
+        match &self.connections {
+            Connections::Sqlite { .. } => Dialect::Sqlite,
+            Connections::Postgres(_) => Dialect::Postgres,
         }
     }
 
     /// A transaction that will write. On SQLite it takes the write lock at once, so that it never has to be
     /// upgraded and fail half-way.
     pub(crate) async fn begin_write(&self) -> Result<Tx> {
-        Ok(match self {
-            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-        })
+        let pass = self.enter(Access::Write).await?;
+        let open = match &self.connections {
+            Connections::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Connections::Postgres(pool) => Open::Postgres(pool.begin().await?),
+        };
+        Ok(Tx { open, pass })
     }
 
     /// A transaction whose statements all see the same state.
     pub(crate) async fn begin_read(&self) -> Result<Tx> {
-        Ok(match self {
-            Self::Sqlite { reader, .. } => Tx::Sqlite(reader.begin().await?),
-            Self::Postgres(pool) => Tx::Postgres(
+        let pass = self.enter(Access::Read).await?;
+        let open = match &self.connections {
+            Connections::Sqlite { reader, .. } => Open::Sqlite(reader.begin().await?),
+            Connections::Postgres(pool) => Open::Postgres(
                 pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     .await?,
             ),
-        })
+        };
+        Ok(Tx { open, pass })
     }
 
     /// One reading statement.
     pub(crate) async fn fetch(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>> {
         let sql = AssertSqlSafe(sql.into());
-        Ok(match self {
-            Self::Sqlite { reader, .. } => {
+        let pass = self.enter(Access::Read).await?;
+        let rows = match &self.connections {
+            Connections::Sqlite { reader, .. } => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
                 query.fetch_all(reader).await?.into_iter().map(Row::Sqlite).collect()
             }
-            Self::Postgres(pool) => {
+            Connections::Postgres(pool) => {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
                 query.fetch_all(pool).await?.into_iter().map(Row::Postgres).collect()
             }
-        })
+        };
+        Pass::reply(pass)?;
+        Ok(rows)
     }
 
     /// One writing statement, a transaction of its own; returns the rows of its `RETURNING`, if it has one.

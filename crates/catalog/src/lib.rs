@@ -23,6 +23,7 @@ mod datasets;
 mod db;
 mod deletions;
 mod error;
+mod gate;
 mod gc;
 mod leases;
 mod migrate;
@@ -39,6 +40,7 @@ mod url;
 
 pub use connect::{Catalog, ConnectOptions};
 pub use error::{CatalogError, Result};
+pub use gate::{Access, Fate, Gate, Pass};
 pub use migrate::MigrationReport;
 pub use types::*;
 pub use url::CatalogUrl;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use sqlx::SqlStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
-use crate::db::{Dialect, Pools};
+use crate::db::{Connections, Dialect};
 use crate::{Catalog, CatalogError, Result};
 
 /// What [`Catalog::migrate`] did.
@@ -79,9 +79,9 @@ impl Catalog {
         let from = self.refuse_newer_schema().await?;
         let migrator = migrator(self.pools.dialect());
         // A failed migration may leave the session's migration lock behind: that connection is closed, not reused.
-        let outcome = match &self.pools {
-            Pools::Sqlite { writer, .. } => migrator.run_direct(None, &mut *writer.acquire().await?, false).await,
-            Pools::Postgres(pool) => {
+        let outcome = match &self.pools.connections {
+            Connections::Sqlite { writer, .. } => migrator.run_direct(None, &mut *writer.acquire().await?, false).await,
+            Connections::Postgres(pool) => {
                 let mut connection = pool.acquire().await?;
                 let outcome = migrator.run_direct(None, &mut *connection, false).await;
                 if outcome.is_err() {
@@ -115,9 +115,9 @@ impl Catalog {
             )));
         }
         let migrator = migrator(self.pools.dialect());
-        let outcome = match &self.pools {
-            Pools::Sqlite { writer, .. } => migrator.undo(writer, target).await,
-            Pools::Postgres(pool) => migrator.undo(pool, target).await,
+        let outcome = match &self.pools.connections {
+            Connections::Sqlite { writer, .. } => migrator.undo(writer, target).await,
+            Connections::Postgres(pool) => migrator.undo(pool, target).await,
         };
         self.dataset_ids.write().clear();
         outcome.map_err(migration_error)

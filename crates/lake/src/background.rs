@@ -4,7 +4,9 @@
 //! behind it for a time slice; with a lower priority compaction gets what ingest and queries leave, and a quarter of a
 //! core when they leave nothing, so that it never stands still.
 
-use crate::LakeError;
+use std::io;
+
+use crate::host::Work;
 
 /// A thread of this niceness gets about a third of the time of one of niceness 0 that competes with it (weights 335
 /// and 1024, Linux kernel, `sched_prio_to_weight`).
@@ -13,21 +15,16 @@ const NICENESS: i32 = 5;
 /// Runs `work` on a thread of its own.
 ///
 /// # Errors
-/// [`LakeError::Background`] if the thread cannot be started or panics.
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LakeError> {
-    let (done, result) = tokio::sync::oneshot::channel();
+/// If the thread cannot be started.
+pub(crate) fn start(work: Work) -> io::Result<()> {
     let run = move || {
         lower_priority();
-        // Nobody waits any more: the result is dropped, as that of an abandoned compaction may be.
-        let _ = done.send(work());
+        work();
     };
     std::thread::Builder::new()
         .name("background".to_owned())
         .spawn(run)
-        .map_err(|error| LakeError::Background(error.to_string()))?;
-    result
-        .await
-        .map_err(|_| LakeError::Background("the thread panicked".to_owned()))
+        .map(drop)
 }
 
 #[cfg(target_os = "linux")]

@@ -13,8 +13,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use schema::{Dataset, TenantId};
 
+use crate::host::Urgency;
 use crate::segment::{self, Rows};
-use crate::{Lake, LakeError, day_name, unique_name};
+use crate::{Lake, LakeError, day_name};
 
 /// What one group commit makes durable.
 #[derive(Debug, Default)]
@@ -75,17 +76,17 @@ impl Lake {
             let live = (0..fresh.len()).filter(|&i| fresh[i]).collect::<Vec<_>>();
             let started = Instant::now();
             let rows = std::mem::take(&mut commit.rows);
-            let (rows, encoded) = tokio::task::spawn_blocking(move || {
+            let encoding = move || {
                 let encoded = segment::encode(&rows);
                 (rows, encoded)
-            })
-            .await?;
+            };
+            let (rows, encoded) = self.inner.host.run(Urgency::Now, encoding).await?;
             commit.rows = rows;
             let encoded = encoded?;
             phases[0] += started.elapsed();
             let started = Instant::now();
             let now = self.inner.clock.now();
-            let path = format!("segments/{}/{}.seg", day_name(now), unique_name());
+            let path = format!("segments/{}/{}.seg", day_name(now), self.inner.host.unique_name());
             let bytes = encoded.bytes.len() as u64;
             self.inner
                 .store

@@ -19,9 +19,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schema::sparse::{Picker, SparseBatch};
 use schema::{Dataset, TenantId, UnixNanos, columns};
 
+use crate::host::Urgency;
 use crate::part::{self, Merged, WrittenPart};
 use crate::read::PartFile;
-use crate::{DAY, Lake, LakeError, background, day_name, unique_name};
+use crate::{DAY, Lake, LakeError, day_name};
 
 /// When and how much to compact.
 #[derive(Debug, Clone, Copy)]
@@ -244,7 +245,10 @@ impl Lake {
         let dataset = inputs.dataset;
         let written = match batches.is_empty() {
             true => Vec::new(),
-            false => background::run(move || rewrite_rows(dataset, batches, starts)).await??,
+            false => {
+                let rewriting = move || rewrite_rows(dataset, batches, starts);
+                self.inner.host.run(Urgency::Background, rewriting).await??
+            }
         };
         let read = inputs.slices.iter().map(|s| s.length);
         let read = read.chain(inputs.parts.iter().map(|p| p.bytes)).sum::<i64>();
@@ -284,7 +288,8 @@ impl Lake {
         level: i32,
         part: WrittenPart,
     ) -> Result<NewPart, LakeError> {
-        let path = format!("{tenant}/{dataset}/{}/{}.parquet", day_name(part.min_ts), unique_name());
+        let name = self.inner.host.unique_name();
+        let path = format!("{tenant}/{dataset}/{}/{name}.parquet", day_name(part.min_ts));
         let bytes = part.bytes.len() as i64;
         self.inner
             .store

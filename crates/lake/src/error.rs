@@ -28,15 +28,12 @@ pub enum LakeError {
     /// ZSTD refused.
     #[error("compression: {0}")]
     Compression(std::io::Error),
-    /// A background task died.
-    #[error("task: {0}")]
-    Task(#[from] tokio::task::JoinError),
     /// It cannot be said which rows a deletion is about.
     #[error("condition of a deletion: {0}")]
     Condition(#[from] MatchError),
-    /// A thread for work in the background could not be started or died.
-    #[error("background work: {0}")]
-    Background(String),
+    /// There was no thread for a piece of work, or it panicked.
+    #[error("work on another thread: {0}")]
+    Work(String),
 }
 
 impl LakeError {
@@ -47,7 +44,7 @@ impl LakeError {
             Self::Store(error) => !matches!(error, object_store::Error::NotSupported { .. }),
             Self::Catalog(error) => error.is_retryable() || matches!(error, CatalogError::Refused(_)),
             Self::Condition(error) => matches!(error, MatchError::Failed(_)),
-            Self::Task(_) | Self::Background(_) => true,
+            Self::Work(_) => true,
             Self::Damaged { .. } | Self::Arrow(_) | Self::Parquet(_) | Self::Compression(_) => false,
         }
     }

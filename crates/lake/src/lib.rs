@@ -14,6 +14,7 @@ mod commit;
 mod compaction;
 mod deletion;
 mod error;
+pub mod host;
 mod maintenance;
 pub mod part;
 mod pick;
@@ -33,7 +34,6 @@ use ::schema::{Clock, Dataset, TenantId, UnixNanos};
 use ::telemetry::Telemetry;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use rand::RngCore;
 
 pub use blocks::RowReader;
 pub use cache::CacheSizes;
@@ -56,6 +56,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     catalog: Catalog,
     clock: Arc<dyn Clock>,
+    host: Arc<dyn host::Host>,
     cache: cache::Caches,
     memory: Budget,
     compaction: Account,
@@ -75,7 +76,22 @@ impl Lake {
         sizes: CacheSizes,
         telemetry: Telemetry,
     ) -> Self {
-        Self::within(
+        let host = Arc::new(host::Machine);
+        Self::on(host, store, catalog, clock, writer, sizes, telemetry)
+    }
+
+    /// As [`Self::new`], on another machine than the real one.
+    pub fn on(
+        host: Arc<dyn host::Host>,
+        store: Arc<dyn ObjectStore>,
+        catalog: Catalog,
+        clock: Arc<dyn Clock>,
+        writer: String,
+        sizes: CacheSizes,
+        telemetry: Telemetry,
+    ) -> Self {
+        Self::build(
+            host,
             store,
             catalog,
             clock,
@@ -100,6 +116,22 @@ impl Lake {
         memory: Budget,
         compaction: u64,
     ) -> Self {
+        let host = Arc::new(host::Machine);
+        Self::build(host, store, catalog, clock, writer, sizes, telemetry, memory, compaction)
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of a lake, each used once
+    fn build(
+        host: Arc<dyn host::Host>,
+        store: Arc<dyn ObjectStore>,
+        catalog: Catalog,
+        clock: Arc<dyn Clock>,
+        writer: String,
+        sizes: CacheSizes,
+        telemetry: Telemetry,
+        memory: Budget,
+        compaction: u64,
+    ) -> Self {
         let cache = cache::Caches::new(sizes);
         let compaction = memory.account(Use::Compaction, compaction);
         Self {
@@ -107,6 +139,7 @@ impl Lake {
                 store,
                 catalog,
                 clock,
+                host,
                 cache,
                 memory,
                 compaction,
@@ -164,20 +197,12 @@ impl Lake {
     /// The store's error.
     pub async fn probe_store(&self) -> Result<(), LakeError> {
         use object_store::ObjectStoreExt;
-        let path = Path::from(format!("probe/{}", unique_name()));
+        let path = Path::from(format!("probe/{}", self.inner.host.unique_name()));
         self.inner.store.put(&path, "probe".into()).await?;
         self.inner.store.get(&path).await?.bytes().await?;
         self.inner.store.delete(&path).await?;
         Ok(())
     }
-}
-
-/// A name that no object ever had: 96 random bits.
-#[allow(clippy::disallowed_methods)] // names must differ between processes, not be reproducible
-fn unique_name() -> String {
-    let mut bytes = [0u8; 12];
-    rand::rng().fill_bytes(&mut bytes);
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The UTC day of a time as `YYYY-MM-DD`.

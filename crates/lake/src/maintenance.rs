@@ -93,7 +93,11 @@ impl Lake {
         }
     }
 
-    async fn compact_due(&self, options: &CompactionOptions, observer: &dyn Observer) -> Result<(), LakeError> {
+    /// One round of compaction: every dataset that has much to compact, unless somebody else is at it.
+    ///
+    /// # Errors
+    /// The first [`LakeError`]; the other datasets are compacted all the same.
+    pub async fn compact_due(&self, options: &CompactionOptions, observer: &dyn Observer) -> Result<(), LakeError> {
         for (cache, bytes) in self.inner.cache.sizes() {
             self.inner.telemetry.set_cache_bytes(cache, bytes);
         }
@@ -157,11 +161,15 @@ impl Lake {
             if !left {
                 return failed.map(|()| total);
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.inner.host.sleep(Duration::from_millis(100)).await;
         }
     }
 
-    async fn clean(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
+    /// One round of retention and garbage collection.
+    ///
+    /// # Errors
+    /// One of the [`LakeError`]s; what does not depend on the step that failed is done all the same.
+    pub async fn clean(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
         // Each is worth doing if another fails.
         let expired = self.expire(options, observer).await;
         let collected = self.collect(observer).await;
@@ -246,7 +254,10 @@ impl Lake {
     }
 
     /// Deletes objects that no catalog row knows and that are too old to belong to a commit under way.
-    async fn collect_orphans(&self, grace: Duration, observer: &dyn Observer) -> Result<(), LakeError> {
+    ///
+    /// # Errors
+    /// [`LakeError`]; what was deleted until then is deleted.
+    pub async fn collect_orphans(&self, grace: Duration, observer: &dyn Observer) -> Result<(), LakeError> {
         let cutoff = self.before(grace);
         let mut objects = self.inner.store.list(None).chunks(GC_BATCH as usize);
         while let Some(chunk) = objects.next().await {

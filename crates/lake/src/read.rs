@@ -15,6 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use schema::sparse::SparseBatch;
 
+use crate::host::Urgency;
 use crate::segment::decode_slice;
 use crate::{Lake, LakeError};
 
@@ -60,7 +61,8 @@ impl Lake {
             .get_range(&Path::from(slice.path.as_str()), range)
             .await?;
         let (path, checksum) = (slice.path.clone(), slice.checksum);
-        let batch = tokio::task::spawn_blocking(move || decode_slice(&bytes, checksum, &path)).await??;
+        let decoding = move || decode_slice(&bytes, checksum, &path);
+        let batch = self.inner.host.run(Urgency::Now, decoding).await??;
         let batch = Arc::new(batch);
         self.inner.cache.keep_slice(slice.id, Arc::clone(&batch));
         Ok(batch)

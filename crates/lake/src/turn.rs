@@ -77,6 +77,7 @@ impl Turn<'_> {
         work: impl Future<Output = Result<T, LakeError>>,
     ) -> Result<Option<T>, LakeError> {
         let outcome = tokio::select! {
+            biased; // what is done is done, even if the lease was lost meanwhile
             outcome = work => outcome,
             () = self.lost() => return Ok(None),
         };
@@ -94,7 +95,7 @@ impl Turn<'_> {
     /// Renews the lease again and again; resolves when it is somebody else's.
     async fn lost(&self) {
         loop {
-            tokio::time::sleep(self.ttl / RENEWALS_PER_TTL).await;
+            self.lake.inner.host.sleep(self.ttl / RENEWALS_PER_TTL).await;
             let now = self.lake.inner.clock.now();
             // An error is not a loss: what protects the work is the lease's token in its transaction.
             if let Ok(false) = self.lake.inner.catalog.renew_lease(&self.lease, self.ttl, now).await {
