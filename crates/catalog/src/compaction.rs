@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use schema::{Dataset, TenantId, UnixNanos};
+use schema::{Clock, Dataset, TenantId, UnixNanos};
 
 use crate::db::{Tx, Value};
 use crate::{
@@ -66,16 +66,24 @@ impl Catalog {
     }
 
     /// Replaces slices and parts by parts in one transaction and returns the new snapshot sequence. Objects that
-    /// nothing live needs any more are queued for deletion at `now + grace`; choose a grace above the longest query.
+    /// nothing live needs any more are queued for deletion after `grace`; choose it above the longest query. It counts from
+    /// within the transaction: a process that stood still before it must not find its grace over.
     ///
     /// # Errors
     /// [`CatalogError::Fenced`] when the lease was taken over, [`CatalogError::Conflict`] when an input is no longer
-    /// live or a path was used before, [`CatalogError::Invalid`] for a change that is empty or mixes datasets,
+    /// live, a path was used before or an object was condemned ([`Catalog::condemn`]), [`CatalogError::Invalid`] for a change that is empty or mixes datasets,
     /// [`CatalogError::Unavailable`] when the database does not answer. Nothing was changed then.
-    pub async fn replace(&self, change: &Replacement, lease: &Lease, now: UnixNanos, grace: Duration) -> Result<i64> {
+    pub async fn replace(
+        &self,
+        change: &Replacement,
+        lease: &Lease,
+        clock: impl Clock,
+        grace: Duration,
+    ) -> Result<i64> {
         check(change)?;
         let mut tx = self.pools.begin_write().await?;
         leases::hold(&mut tx, lease).await?;
+        let now = clock.now();
         let (sequence, ids) = self.replace_in(&mut tx, change, now, rules::after(now, grace)).await?;
         tx.commit().await?;
         self.remember_datasets(&ids);
@@ -91,6 +99,7 @@ impl Catalog {
         due: UnixNanos,
     ) -> Result<(i64, datasets::DatasetIds)> {
         let sequence = next_sequence(tx, now).await?;
+        gc::refuse_condemned(tx, &change.add).await?;
         let ids = self
             .dataset_ids(tx, BTreeSet::from([(change.tenant.clone(), change.dataset)]), now)
             .await?;

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use schema::{Dataset, UnixNanos};
+use schema::{Clock, Dataset, UnixNanos};
 
 use crate::db::{Kind, Row, Rows, Tx, Value};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 /// A condition on `deletion`: the catalog knows none of the objects any more. An ended part stays in its table until its
 /// object is deleted, as does a segment.
 const COLLECTED: &str = "NOT EXISTS (SELECT 1 FROM deletion_object o WHERE o.deletion_id = deletion.id AND o.removed = 0) \
-     AND NOT EXISTS (SELECT 1 FROM segment g WHERE g.id <= deletion.last_segment) \
+     AND NOT EXISTS (SELECT 1 FROM segment g WHERE g.id <= deletion.last_segment AND g.byte_size > 0) \
      AND NOT EXISTS (SELECT 1 FROM part p JOIN dataset d ON d.id = p.dataset_id \
      JOIN deletion_dataset k ON k.kind = d.kind WHERE k.deletion_id = deletion.id AND d.tenant = deletion.tenant \
      AND p.end_seq <= deletion.last_sequence)";
@@ -106,7 +106,7 @@ impl Catalog {
         &self,
         step: &DeletionStep,
         lease: &Lease,
-        now: UnixNanos,
+        clock: impl Clock,
         grace: Duration,
     ) -> Result<i64> {
         let change = &step.change;
@@ -126,6 +126,7 @@ impl Catalog {
             format!("{insert} SELECT $1, p.path, p.byte_size FROM part p WHERE p.id {list} ON CONFLICT DO NOTHING");
         tx.execute(parts, vec![step.deletion.into(), Value::Ints(change.parts.clone())])
             .await?;
+        let now = clock.now();
         let (sequence, ids) = self.replace_in(&mut tx, change, now, rules::after(now, grace)).await?;
         let sql = "UPDATE deletion_dataset SET rows_deleted = rows_deleted + $3, bytes_read = bytes_read + $4, \
                    bytes_written = bytes_written + $5 WHERE deletion_id = $1 AND kind = $2";

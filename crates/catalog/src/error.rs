@@ -27,6 +27,9 @@ pub enum CatalogError {
         /// The fencing token that was presented.
         token: i64,
     },
+    /// The commit comes later than it may: its senders have given up and send again.
+    #[error("the commit took too long: send the requests again")]
+    Late,
     /// Something the change was planned on is gone or exists already: plan again from a fresh snapshot.
     #[error("the change conflicts with another one ({0}): plan it again from a fresh snapshot")]
     Conflict(String),
@@ -61,7 +64,7 @@ pub enum CatalogError {
 impl CatalogError {
     /// Whether the same call may succeed later without anybody acting.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Late)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use schema::{Dataset, TenantId, UnixNanos};
+use schema::{Clock, Dataset, TenantId, UnixNanos};
 
 use crate::db::{Kind, Row, Rows, Tx, Value};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 
 impl Catalog {
     /// Removes the slices and parts of a dataset whose newest row is before `cutoff` (ns) and queues their objects for
-    /// deletion at `now + grace`. The snapshot sequence moves if anything went.
+    /// deletion after `grace`, which counts from within the transaction. The snapshot sequence moves if anything went.
     ///
     /// # Errors
     /// [`CatalogError::Fenced`](crate::CatalogError::Fenced) when the lease was taken over,
@@ -27,12 +27,13 @@ impl Catalog {
         dataset: Dataset,
         cutoff: UnixNanos,
         lease: &Lease,
-        now: UnixNanos,
+        clock: impl Clock,
         grace: Duration,
     ) -> Result<Expired> {
-        let due = rules::after(now, grace);
         let mut tx = self.pools.begin_write().await?;
         leases::hold(&mut tx, lease).await?;
+        let now = clock.now();
+        let due = rules::after(now, grace);
         let sequence = compaction::next_sequence(&mut tx, now).await?;
         let of_dataset = "dataset_id = (SELECT id FROM dataset WHERE tenant = $1 AND kind = $2) AND max_ts < $3";
         let values = vec![tenant.into(), dataset.id().into(), cutoff.into()];

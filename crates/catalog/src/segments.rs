@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use schema::{Dataset, TenantId, UnixNanos};
+use schema::{Clock, Dataset, TenantId};
 
 use crate::db::{Kind, Row, Rows};
 use crate::{Catalog, CatalogError, CommitOutcome, NewSegment, Result, Slice, columns, datasets, requests, rules};
@@ -18,11 +18,17 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer (retry with the same requests),
-    /// [`CatalogError::Conflict`] when the path was used before, [`CatalogError::Invalid`] for a segment
+    /// [`CatalogError::Late`] when the transaction begins after `commit_by`, [`CatalogError::Conflict`] when the path was
+    /// used before or condemned ([`Catalog::condemn`]), [`CatalogError::Invalid`] for a segment
     /// without slices, with slices beyond the object or at one offset, or with times or sizes out of order.
-    pub async fn commit_segment(&self, segment: &NewSegment, now: UnixNanos) -> Result<CommitOutcome> {
+    pub async fn commit_segment(&self, segment: &NewSegment, clock: impl Clock) -> Result<CommitOutcome> {
         check(segment)?;
         let mut tx = self.pools.begin_write().await?;
+        // Within the transaction: a process that stood still before it is found out.
+        let now = clock.now();
+        if now > segment.commit_by {
+            return Err(CatalogError::Late);
+        }
         let wanted: BTreeSet<_> = segment.slices.iter().map(|s| (s.tenant.clone(), s.dataset)).collect();
         let wanted = wanted
             .into_iter()

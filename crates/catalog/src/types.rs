@@ -11,6 +11,9 @@ pub struct NewSegment {
     pub bytes: i64,
     /// When the segment was cut, by the writer's clock.
     pub created_at: UnixNanos,
+    /// When it is too late to commit it, by the writer's clock: its senders have given up, and their retry may have been
+    /// committed elsewhere and forgotten.
+    pub commit_by: UnixNanos,
     /// The process that wrote it, for people.
     pub writer: String,
     /// Version of the segment format.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::BooleanArray;
-use catalog::{CommitOutcome, NewColumn, NewSegment, RequestKey};
+use catalog::{CatalogError, CommitOutcome, NewColumn, NewSegment, RequestKey};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use schema::{Dataset, TenantId};
@@ -16,6 +16,10 @@ use schema::{Dataset, TenantId};
 use crate::host::Urgency;
 use crate::segment::{self, Rows};
 use crate::{Lake, LakeError, day_name};
+
+/// A commit that has not happened by then does not happen any more: senders have given up (OTLP exporters after 10 s) and
+/// may have sent the same requests elsewhere, where they are remembered for longer than this, but not for ever.
+const PATIENCE_NANOS: i64 = 60_000_000_000;
 
 /// What one group commit makes durable.
 #[derive(Debug, Default)]
@@ -58,6 +62,8 @@ impl Lake {
     pub async fn commit(&self, mut commit: Commit) -> Result<Committed, LakeError> {
         let mut fresh = vec![true; commit.requests.len()];
         let mut phases = [Duration::ZERO; 3];
+        let began = self.inner.clock.now();
+        let mut attempts_left = 2;
         loop {
             if commit
                 .rows
@@ -98,18 +104,26 @@ impl Lake {
                 path,
                 bytes: bytes as i64,
                 created_at: now,
+                commit_by: began.saturating_add(PATIENCE_NANOS),
                 writer: self.inner.writer.clone(),
                 format_version: segment::FORMAT_VERSION,
                 slices: encoded.slices,
                 requests: live.iter().map(|&i| commit.requests[i].key.clone()).collect(),
                 columns: commit.columns.clone(),
             };
-            let outcome = self.inner.catalog.commit_segment(&segment, now).await;
+            let outcome = self.inner.catalog.commit_segment(&segment, &*self.inner.clock).await;
             phases[2] += started.elapsed();
             self.inner
                 .telemetry
                 .catalog_operation("commit_segment", started.elapsed());
-            let outcome = outcome?;
+            let outcome = match outcome {
+                // The object was taken for an orphan, by a clock that is wrong: put it again.
+                Err(CatalogError::Conflict(_)) if attempts_left > 0 => {
+                    attempts_left -= 1;
+                    continue;
+                }
+                outcome => outcome?,
+            };
             match outcome {
                 CommitOutcome::Committed { slice_ids, .. } => {
                     let mut count = 0;

@@ -184,9 +184,9 @@ impl Lake {
         let _memory = self.reserve(inputs).await;
         let (batches, starts) = self.read_inputs(inputs).await?;
         let (change, mut report) = self.write_inputs(inputs, batches, starts).await?;
-        let now = self.inner.clock.now();
         let replacing = Instant::now();
-        let replaced = self.inner.catalog.replace(&change, lease, now, options.grace).await;
+        let clock = &*self.inner.clock;
+        let replaced = self.inner.catalog.replace(&change, lease, clock, options.grace).await;
         self.inner.telemetry.catalog_operation("replace", replacing.elapsed());
         replaced?;
         self.forget_slices(inputs.slices);

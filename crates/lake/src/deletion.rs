@@ -419,8 +419,8 @@ impl Work<'_> {
             bytes_read: report.input_bytes as i64,
             bytes_written: report.output_bytes as i64,
         };
-        let (now, grace) = (lake.inner.clock.now(), self.options.grace);
-        lake.inner.catalog.delete_rows(&step, &self.lease, now, grace).await?;
+        let (clock, grace) = (&*lake.inner.clock, self.options.grace);
+        lake.inner.catalog.delete_rows(&step, &self.lease, clock, grace).await?;
         lake.forget_slices(inputs.slices);
         Ok(())
     }

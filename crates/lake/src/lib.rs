@@ -117,7 +117,9 @@ impl Lake {
         compaction: u64,
     ) -> Self {
         let host = Arc::new(host::Machine);
-        Self::build(host, store, catalog, clock, writer, sizes, telemetry, memory, compaction)
+        Self::build(
+            host, store, catalog, clock, writer, sizes, telemetry, memory, compaction,
+        )
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of a lake, each used once

@@ -205,8 +205,8 @@ impl Lake {
                 let Some(turn) = self.turn(&tenant, dataset, options.compaction.lease_ttl).await? else {
                     continue;
                 };
-                let (lease, now, grace) = (turn.lease.clone(), self.inner.clock.now(), options.compaction.grace);
-                let expiring = async { Ok(catalog.expire(&tenant, dataset, cutoff, &lease, now, grace).await?) };
+                let (lease, clock, grace) = (turn.lease.clone(), &*self.inner.clock, options.compaction.grace);
+                let expiring = async { Ok(catalog.expire(&tenant, dataset, cutoff, &lease, clock, grace).await?) };
                 let Some(expired) = turn.during(expiring).await? else {
                     continue;
                 };
@@ -273,8 +273,15 @@ impl Lake {
             }
             let paths = old.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
             let known = self.inner.catalog.known_objects(&paths).await?;
+            let unknown = paths.into_iter().filter(|path| !known.contains(path));
+            let (segments, parts): (Vec<_>, Vec<_>) = unknown.partition(|path| path.ends_with(".seg"));
+            if segments.is_empty() && parts.is_empty() {
+                continue;
+            }
+            let now = self.inner.clock.now();
+            let orphans = self.inner.catalog.condemn(&segments, &parts, now).await?;
             for (path, size) in old {
-                if !known.contains(&path) {
+                if orphans.contains(&path) {
                     self.inner.store.delete(&Path::from(path.as_str())).await?;
                     tracing::info!(path, "deleted an orphan");
                     observer.collected(1, size);

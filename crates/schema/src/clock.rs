@@ -19,6 +19,23 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// An instant is a clock that stands still.
+impl Clock for UnixNanos {
+    fn now(&self) -> UnixNanos {
+        *self
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for &C {
+    fn now(&self) -> UnixNanos {
+        (**self).now()
+    }
+
+    fn steady_for(&self) -> Duration {
+        (**self).steady_for()
+    }
+}
+
 /// The operating system's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

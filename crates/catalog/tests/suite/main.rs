@@ -8,6 +8,7 @@ mod fixture;
 mod ingest;
 mod leases;
 mod migrations;
+mod orphans;
 mod retention;
 
 use catalog::testing::PostgresServer;
@@ -67,6 +68,11 @@ cases! {
     deletions::a_fenced_deletion_changes_nothing,
     deletions::of_two_workers_who_end_together_one_ends_the_deletion,
     deletions::deletions_are_listed_and_can_fail,
+    orphans::a_condemned_segment_is_never_committed,
+    orphans::a_condemned_part_is_never_published,
+    orphans::an_object_is_committed_or_condemned,
+    orphans::a_commit_that_comes_too_late_is_refused,
+    orphans::a_grace_begins_when_objects_are_replaced,
     leases::a_lease_has_one_holder_until_it_expires,
     leases::a_lease_of_a_wrong_clock_holds_nobody_up,
     leases::a_released_lease_is_fenced,

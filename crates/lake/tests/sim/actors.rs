@@ -101,7 +101,10 @@ impl Scene {
                     LakeError::Store(_) => true,
                     LakeError::Catalog(error) => matches!(
                         error,
-                        CatalogError::Unavailable(_) | CatalogError::Conflict(_) | CatalogError::Fenced { .. }
+                        CatalogError::Unavailable(_)
+                            | CatalogError::Late
+                            | CatalogError::Conflict(_)
+                            | CatalogError::Fenced { .. }
                     ),
                     LakeError::Parquet(error) => error.to_string().contains("the simulation broke"),
                     _ => false,

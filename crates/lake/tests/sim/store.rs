@@ -234,11 +234,12 @@ impl ObjectStore for Store {
         locations.then(delete).boxed()
     }
 
-    fn list(&self, _: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let store = self.clone();
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (store, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
         let listing = async move {
+            let below = |object: &ObjectMeta| object.location.prefix_matches(&prefix);
             match store.list_all().await {
-                Ok(objects) => objects.into_iter().map(Ok).collect(),
+                Ok(objects) => objects.into_iter().filter(below).map(Ok).collect(),
                 Err(error) => vec![Err(error)],
             }
         };
