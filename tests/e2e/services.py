@@ -1,4 +1,4 @@
-"""PostgreSQL, S3, Google Cloud Storage and Azure Blob Storage for the tests, on free loopback ports and in temporary folders; stopped by process id."""
+"""PostgreSQL, Redis, S3, Google Cloud Storage and Azure Blob Storage for the tests, on free loopback ports and in temporary folders; stopped by process id."""
 
 import base64
 import hashlib
@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -87,6 +88,62 @@ class Postgres:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Redis:
+    """A Redis server that keeps nothing on disk. It can be killed, started again on its port, and made to hang."""
+
+    def __init__(self, tls=False):
+        self.folder = Path(tempfile.mkdtemp(prefix="otlp-rust-redis-"))
+        (self.port,) = free_ports(1)
+        self.process = None
+        self.arguments = ["--port", str(self.port)]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        if tls:
+            self.certificate = self.folder / "ca.pem"
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+                + ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", self.folder / "key.pem", "-out", self.certificate],
+                check=True, capture_output=True,
+            )
+            self.arguments = ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no", "--tls-cert-file", self.certificate]
+            self.arguments += ["--tls-key-file", self.folder / "key.pem"]
+            self.url = f"rediss://localhost:{self.port}"
+
+    def start(self):
+        command = ["redis-server", *self.arguments, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self.folder]
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return self
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise RuntimeError(f"Redis did not start:\n{(self.folder / 'log').read_text(errors='replace')}") from None
+                time.sleep(0.02)
+
+    def kill(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def ask(self, *command):
+        """The answer to a command, as text."""
+        done = subprocess.run(["redis-cli", "-p", str(self.port), *command], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def hang(self):
+        """It takes connections and requests and answers none."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -4,12 +4,12 @@
 use crate::human::{ByteSize, HumanDuration};
 use crate::location::CatalogUrl;
 use crate::raw::{
-    RawAzure, RawCache, RawCatalog, RawCommit, RawCompaction, RawConfig, RawGc, RawGcs, RawIngest, RawLog,
-    RawLogFormat, RawMemory, RawPostgresWire, RawQuery, RawRetention, RawRole, RawS3, RawServer, RawStore,
-    RawTenantRetention, RoleList,
+    RawAzure, RawCache, RawCatalog, RawCommit, RawCompaction, RawConfig, RawGc, RawGcs, RawIngest, RawLimits, RawLog,
+    RawLogFormat, RawMemory, RawPostgresWire, RawQuery, RawRedis, RawRetention, RawRole, RawS3, RawServer, RawStore,
+    RawTenantLimits, RawTenantRetention, RoleList,
 };
 use crate::secret::Secret;
-use crate::settings::{Config, CorsOrigins, LogFormat, Periods, Roles};
+use crate::settings::{Allowance, Config, CorsOrigins, LogFormat, Periods, Roles};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,6 +68,7 @@ impl Config {
             server: self.raw_server(),
             store: self.raw_store(),
             catalog: self.raw_catalog(),
+            redis: self.raw_redis(),
             ingest: RawIngest {
                 max_request_bytes: ByteSize(self.ingest.max_request_bytes),
                 max_decompressed_bytes: ByteSize(self.ingest.max_decompressed_bytes),
@@ -76,6 +77,7 @@ impl Config {
                 max_pending_bytes: Some(ByteSize(self.ingest.max_pending_bytes)),
                 dedupe_window: HumanDuration(self.ingest.dedupe_window),
             },
+            limits: self.raw_limits(),
             commit: RawCommit {
                 min_interval: Some(HumanDuration(self.commit.min_interval)),
                 max_bytes: ByteSize(self.commit.max_bytes),
@@ -179,6 +181,42 @@ impl Config {
             url,
             url_file,
             max_connections: self.catalog.max_connections,
+        }
+    }
+
+    fn raw_redis(&self) -> RawRedis {
+        let url = self.redis.url.as_ref();
+        RawRedis {
+            url: url.filter(|url| url.file.is_none()).map(ToString::to_string),
+            url_file: url.and_then(|url| url.file.clone()),
+            prefix: self.redis.prefix.clone(),
+        }
+    }
+
+    fn raw_limits(&self) -> RawLimits {
+        let limits = &self.limits;
+        let tenants = limits.tenants.iter().map(|(tenant, allowance)| {
+            let Allowance {
+                bytes_per_second,
+                items_per_second,
+                attribute_keys,
+                series,
+            } = *allowance;
+            let own = RawTenantLimits {
+                bytes_per_second: Some(ByteSize(bytes_per_second.unwrap_or_default())),
+                items_per_second: Some(items_per_second.unwrap_or_default()),
+                attribute_keys: Some(attribute_keys.unwrap_or_default()),
+                series: Some(series.unwrap_or_default()),
+            };
+            (tenant.to_string(), own)
+        });
+        RawLimits {
+            bytes_per_second: ByteSize(limits.default.bytes_per_second.unwrap_or_default()),
+            items_per_second: limits.default.items_per_second.unwrap_or_default(),
+            attribute_keys: limits.default.attribute_keys.unwrap_or_default(),
+            series: limits.default.series.unwrap_or_default(),
+            burst: HumanDuration(limits.burst),
+            tenants: tenants.collect(),
         }
     }
 

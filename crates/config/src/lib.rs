@@ -30,14 +30,14 @@ use std::path::{Path, PathBuf};
 
 pub use human::{ByteSize, HumanDuration, NotHuman};
 pub use layers::ENV_PREFIX;
-pub use location::{CatalogUrl, StoreUrl};
+pub use location::{CatalogUrl, RedisUrl, StoreUrl};
 pub use memory::{MemoryLimit, MemorySource, ReadFile, detect_memory_limit, detect_memory_limit_with};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use reference::reference_markdown;
 pub use secret::Secret;
 pub use settings::{
-    Azure, Cache, Catalog, Commit, Compaction, Config, CorsOrigins, Gc, Gcs, Ingest, Log, LogFormat, Periods,
-    PostgresWire, Query, Retention, Roles, S3, Server, Store,
+    Allowance, Azure, Cache, Catalog, Commit, Compaction, Config, CorsOrigins, Gc, Gcs, Ingest, Limits, Log, LogFormat,
+    Periods, PostgresWire, Query, Redis, Retention, Roles, S3, Server, Store,
 };
 pub use tree::json_schema;
 

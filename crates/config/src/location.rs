@@ -156,6 +156,44 @@ impl fmt::Debug for CatalogUrl {
     }
 }
 
+/// What [`RedisUrl::parse`] accepts.
+pub const EXPECTED_REDIS: &str = "redis://user:password@host:6379/0 or, with TLS, rediss://user:password@host:6379/0";
+
+/// The address of a Redis server. `Debug` and `Display` hide a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    /// The whole URL, password included.
+    pub url: Url,
+    /// The file the URL was read from, if it was (`redis.url_file`).
+    pub file: Option<PathBuf>,
+}
+
+impl RedisUrl {
+    /// Takes an address apart; `None` when it is not [`EXPECTED_REDIS`].
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let database = url.path().trim_start_matches('/');
+        let legal = matches!(url.scheme(), "redis" | "rediss")
+            && url.has_host()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && (database.is_empty() || database.parse::<u16>().is_ok());
+        legal.then_some(Self { url, file: None })
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact_url(self.url.as_str()))
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
 /// A text with the password of a URL in it replaced by `***`, whether it stands before the host or in the query.
 /// Works on texts that do not parse as well, because those are what errors show.
 pub fn redact_url(text: &str) -> String {

@@ -6,6 +6,8 @@
 //!
 //! `null` as a default means "worked out from the other values"; the description says how.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::human::{ByteSize, HumanDuration};
 use crate::location::{EXPECTED_CATALOG, EXPECTED_STORE};
 use crate::secret::Secret;
+
+pub(crate) use limits::{RawLimits, RawRedis, RawTenantLimits};
 
 const EXPECTED_ADDRESS: &str = "an address such as 127.0.0.1:4317 or 0.0.0.0:4317";
 
@@ -29,8 +33,13 @@ pub(crate) struct RawConfig {
     pub store: RawStore,
     /// The database that knows which objects are live. SQLite serves one machine, PostgreSQL any number of processes.
     pub catalog: RawCatalog,
+    /// The Redis through which processes share their limits. While it is away each process keeps to its own share of
+    /// them, and nothing stops.
+    pub redis: RawRedis,
     /// What is admitted.
     pub ingest: RawIngest,
+    /// What a tenant may send. Processes that have `redis.url` share the limits; without it each process applies them alone.
+    pub limits: RawLimits,
     /// How received items become durable. An item is acknowledged after the commit that holds it.
     pub commit: RawCommit,
     /// How fresh slices become sorted Parquet parts.

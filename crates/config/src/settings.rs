@@ -11,7 +11,7 @@ use std::time::Duration;
 use schema::{Dataset, TenantId};
 use url::Url;
 
-use crate::location::{CatalogUrl, StoreUrl};
+use crate::location::{CatalogUrl, RedisUrl, StoreUrl};
 use crate::memory::MemoryLimit;
 use crate::secret::Secret;
 
@@ -24,8 +24,12 @@ pub struct Config {
     pub store: Store,
     /// The database of live objects.
     pub catalog: Catalog,
+    /// Where processes share their limits.
+    pub redis: Redis,
     /// What is admitted.
     pub ingest: Ingest,
+    /// What a tenant may send.
+    pub limits: Limits,
     /// How items become durable.
     pub commit: Commit,
     /// How slices become parts.
@@ -165,6 +169,39 @@ pub struct Ingest {
     pub max_pending_bytes: u64,
     /// How long requests are remembered.
     pub dedupe_window: Duration,
+}
+
+/// What one tenant may send; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Decompressed bytes of requests per second.
+    pub bytes_per_second: Option<u64>,
+    /// Spans, log records and data points per second.
+    pub items_per_second: Option<u64>,
+    /// Distinct attribute keys in use.
+    pub attribute_keys: Option<u64>,
+    /// Distinct metric series in use.
+    pub series: Option<u64>,
+}
+
+/// Section `limits`, every fallback worked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Tenants that are not in `tenants`.
+    pub default: Allowance,
+    /// How much of a rate may be used at once after silence, at least 1 s.
+    pub burst: Duration,
+    /// Tenants that differ.
+    pub tenants: BTreeMap<TenantId, Allowance>,
+}
+
+/// Section `redis`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// Which server; `None` without one.
+    pub url: Option<RedisUrl>,
+    /// What the names of all keys begin with.
+    pub prefix: String,
 }
 
 /// Section `commit`.

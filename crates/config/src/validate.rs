@@ -5,6 +5,7 @@
 //! checked too. The result is handed out only when nothing was reported.
 
 mod check;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -78,6 +79,8 @@ impl Check<'_> {
                 interval: self.positive("gc.interval", raw.gc.interval),
                 orphan_grace: raw.gc.orphan_grace.0,
             },
+            limits: self.limits(&raw),
+            redis: self.redis(&raw),
             retention: self.retention(&raw),
             query: Query {
                 max_memory: self.share("query.max_memory", raw.query.max_memory, memory.bytes, 1),
@@ -392,11 +395,7 @@ impl Check<'_> {
                 Ok(tenant) => {
                     tenants.insert(tenant, periods);
                 }
-                Err(error) => {
-                    let prefix = format!("retention.tenants.{name}.");
-                    let key = self.origins.keys().find(|key| key.starts_with(&prefix)).cloned();
-                    self.conflict(&[key.as_deref().unwrap_or("retention.tenants")], error.to_string());
-                }
+                Err(error) => self.bad_tenant("retention.tenants", name, &error.to_string()),
             }
         }
         Retention {

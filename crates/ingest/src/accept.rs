@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use catalog::RequestKey;
 use lake::Lake;
+use limits::Limits;
 use memory::{Account, Refused, Use};
 use otlp::decode::{Context, DecodeLimits, IdRoom, KnownIds, Outcome};
 use otlp::model::Signal;
@@ -42,6 +43,8 @@ pub struct IngestOptions {
     pub max_commit_bytes: usize,
     /// Commits under way at the same time.
     pub pipeline: usize,
+    /// What each tenant may send.
+    pub limits: Limits,
 }
 
 /// A request that was accepted: everything not rejected is durable and visible to the next query.
@@ -237,6 +240,12 @@ impl Ingest {
         now: i64,
     ) -> Result<Outcome, IngestError> {
         let tenant = self.tenant(tenant).await?;
+        // Within the tenant's limits: after the identity is known, so that a retry of what is stored is never refused.
+        if let Some(limits) = &tenant.limits {
+            limits
+                .admit(request.body.len() as u64, Instant::now())
+                .map_err(IngestError::Limited)?;
+        }
         // Decode: straight into the columns of the next commit.
         let (outcome, committed) = self.decode(&tenant, signal, request, key, now)?;
         // Commit: segment, catalog, then this answer.
@@ -285,10 +294,15 @@ impl Ingest {
         entry.bytes += body.len();
         drop(body);
         memory.shrink(length);
-        if outcome.rejected > 0 {
-            inner
-                .telemetry
-                .rejected(telemetry_signal(signal), "invalid_item", outcome.rejected);
+        tenant.charge(&outcome)?;
+        let signal = telemetry_signal(signal);
+        for (reason, items) in [
+            ("invalid_item", outcome.rejected - outcome.limited),
+            ("limit", outcome.limited),
+        ] {
+            if items > 0 {
+                inner.telemetry.rejected(signal, reason, items);
+            }
         }
         if outcome.accepted == 0 {
             return Ok((outcome, None));
@@ -316,9 +330,16 @@ impl Ingest {
         if let Some(tenant) = self.inner.tenants.lock().get(&id) {
             return Ok(Arc::clone(tenant));
         }
-        let columns = TenantColumns::load(self.inner.lake.catalog(), &id, self.inner.options.max_attribute_columns)
-            .await
-            .map_err(|error| IngestError::Unavailable(error.to_string()))?;
+        let options = &self.inner.options;
+        let limits = options.limits.tenant(&id, Instant::now());
+        let columns = TenantColumns::load(
+            self.inner.lake.catalog(),
+            &id,
+            options.max_attribute_columns,
+            limits.clone(),
+        )
+        .await
+        .map_err(|error| IngestError::Unavailable(error.to_string()))?;
         let mut tenants = self.inner.tenants.lock();
         if tenants.len() >= MAX_TENANTS {
             tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1);
@@ -328,6 +349,7 @@ impl Ingest {
                 id,
                 columns: Arc::new(columns),
                 known: KnownIds::within(Arc::clone(&self.inner.ids)),
+                limits,
             })
         });
         Ok(Arc::clone(tenant))

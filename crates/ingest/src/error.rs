@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use limits::Refusal;
+
 /// Why a request was not accepted. Each transport maps these kinds to its own codes in one place.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum IngestError {
@@ -22,6 +24,9 @@ pub enum IngestError {
     /// Too much is waiting to be committed: retry after a while.
     #[error("too much data is waiting to be committed (ingest.max_pending_bytes); retry in {0:?}")]
     Busy(Duration),
+    /// The tenant reached one of its limits: retry after a while. The text names the limit.
+    #[error("{}", .0.message)]
+    Limited(Refusal),
     /// The store or the catalog failed, or the process is shutting down: retry after a while.
     #[error("not stored: {0}; retry")]
     Unavailable(String),
@@ -32,9 +37,10 @@ pub enum IngestError {
 
 impl IngestError {
     /// How long the sender should wait before it retries; `None` if it should not retry.
-    pub const fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy(delay) => Some(*delay),
+            Self::Limited(refusal) => Some(refusal.retry_after),
             Self::Unavailable(_) => Some(Duration::from_secs(1)),
             Self::Invalid(_) | Self::TooLarge { .. } | Self::Unsupported(_) | Self::Internal(_) => None,
         }
@@ -46,7 +52,7 @@ impl IngestError {
         match self {
             Self::Invalid(_) | Self::TooLarge { .. } => 3,
             Self::Unsupported(_) => 12,
-            Self::Busy(_) => 8,
+            Self::Busy(_) | Self::Limited(_) => 8,
             Self::Unavailable(_) => 14,
             Self::Internal(_) => 13,
         }
@@ -58,7 +64,7 @@ impl IngestError {
             Self::Invalid(_) => 400,
             Self::TooLarge { .. } => 413,
             Self::Unsupported(_) => 415,
-            Self::Busy(_) => 429,
+            Self::Busy(_) | Self::Limited(_) => 429,
             Self::Unavailable(_) => 503,
             Self::Internal(_) => 500,
         }

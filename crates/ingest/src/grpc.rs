@@ -29,6 +29,7 @@ use crate::{Accepted, Ingest, IngestError};
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const RETRY_INFO: HeaderName = HeaderName::from_static("google.rpc.retryinfo-bin");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
@@ -221,10 +222,13 @@ fn failure(error: &IngestError) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(error.grpc_code()));
     headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("gzip,zstd,deflate"));
+    let retry_info = error.retry_after().map(protobuf::retry_info);
     for (name, text) in [
-        (GRPC_MESSAGE, percent_encode(&message)),
-        (GRPC_DETAILS, STANDARD_NO_PAD.encode(details)),
+        (GRPC_MESSAGE, Some(percent_encode(&message))),
+        (GRPC_DETAILS, Some(STANDARD_NO_PAD.encode(details))),
+        (RETRY_INFO, retry_info.map(|info| STANDARD_NO_PAD.encode(info))),
     ] {
+        let Some(text) = text else { continue };
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
         }

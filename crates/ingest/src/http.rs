@@ -202,7 +202,7 @@ pub(crate) fn status_of(outcome: &Result<Accepted, IngestError>) -> RequestStatu
     match outcome {
         Ok(accepted) if accepted.rejected > 0 => RequestStatus::PartialSuccess,
         Ok(_) => RequestStatus::Ok,
-        Err(IngestError::Busy(_)) => RequestStatus::ResourceExhausted,
+        Err(IngestError::Busy(_) | IngestError::Limited(_)) => RequestStatus::ResourceExhausted,
         Err(IngestError::Unavailable(_)) => RequestStatus::Unavailable,
         Err(IngestError::Internal(_)) => RequestStatus::Internal,
         Err(IngestError::Invalid(_) | IngestError::TooLarge { .. } | IngestError::Unsupported(_)) => {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use catalog::RequestKey;
+use limits::TenantLimits;
 use memory::Reservation;
-use otlp::decode::{KnownIds, RowCounts, TenantBatch};
+use otlp::decode::{KnownIds, Outcome, RowCounts, TenantBatch};
 use schema::TenantId;
 use tokio::sync::oneshot;
 
@@ -19,6 +20,31 @@ pub(crate) struct Tenant {
     pub id: TenantId,
     pub columns: SharedColumns,
     pub known: KnownIds,
+    /// What it may send; `None` without limits.
+    pub limits: Option<Arc<TenantLimits>>,
+}
+
+impl Tenant {
+    /// Charges the items of a request to the tenant's limits.
+    ///
+    /// # Errors
+    /// [`IngestError::Limited`] if nothing is left of the request because all of it is new series or keys beyond a
+    /// limit: that may pass, so the sender keeps it. If something is left, the rest is rejected alone: a sender that
+    /// had to send it all again would hold back what the tenant may send.
+    pub(crate) fn charge(&self, outcome: &Outcome) -> Result<(), IngestError> {
+        let Some(limits) = &self.limits else {
+            return Ok(());
+        };
+        limits.charge_items(outcome.accepted + outcome.rejected);
+        if outcome.limited == 0 {
+            return Ok(());
+        }
+        let refusal = limits.full(outcome.message());
+        if outcome.limited == outcome.accepted + outcome.rejected {
+            return Err(IngestError::Limited(refusal));
+        }
+        Ok(())
+    }
 }
 
 /// The answer of the committer.

@@ -8,6 +8,7 @@ use config::Config;
 use ingest::IngestOptions;
 use lake::store::StoreLocation;
 use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions, Retention};
+use limits::{Allowance, LimitOptions, Limits, RedisOptions, Sharing};
 use memory::Budget;
 use query::QueryOptions;
 use telemetry::Telemetry;
@@ -148,8 +149,40 @@ fn without_slash(endpoint: &Url) -> String {
     endpoint.as_str().trim_end_matches('/').to_owned()
 }
 
+/// The limits of tenants, and the task that shares them with other processes if there is a Redis.
+///
+/// # Errors
+/// If the address of Redis cannot be used. A Redis that is away is no error.
+pub fn limits(config: &Config, telemetry: &Telemetry) -> Result<(Limits, Option<Sharing>)> {
+    let allowance = |a: &config::Allowance| Allowance {
+        bytes_per_second: a.bytes_per_second,
+        items_per_second: a.items_per_second,
+        attribute_keys: a.attribute_keys,
+        series: a.series,
+    };
+    let tenants = config.limits.tenants.iter();
+    let options = LimitOptions {
+        burst: config.limits.burst,
+        default: allowance(&config.limits.default),
+        tenants: tenants.map(|(tenant, a)| (tenant.clone(), allowance(a))).collect(),
+    };
+    let limits = Limits::new(options, telemetry.clone());
+    let Some(redis) = &config.redis.url else {
+        return Ok((limits, None));
+    };
+    let options = RedisOptions {
+        url: redis.url.to_string(),
+        prefix: config.redis.prefix.clone(),
+        process: writer_name(),
+    };
+    let sharing = Sharing::new(limits.clone(), options)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("cannot use the Redis {redis}"))?;
+    Ok((limits, Some(sharing)))
+}
+
 /// Limits and pace of ingest.
-pub fn ingest_options(config: &Config) -> IngestOptions {
+pub fn ingest_options(config: &Config, limits: Limits) -> IngestOptions {
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     IngestOptions {
         max_request_bytes: size(config.ingest.max_request_bytes),
@@ -161,6 +194,7 @@ pub fn ingest_options(config: &Config) -> IngestOptions {
         min_interval: config.commit.min_interval,
         max_commit_bytes: size(config.commit.max_bytes),
         pipeline: config.commit.pipeline as usize,
+        limits,
     }
 }
 

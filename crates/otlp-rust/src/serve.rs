@@ -241,9 +241,13 @@ impl Server {
     }
 
     async fn receivers(&self, tasks: &mut JoinSet<()>) -> Result<Receivers> {
+        let (limits, sharing) = build::limits(&self.config, &self.telemetry)?;
+        if let Some(sharing) = sharing {
+            tasks.spawn(sharing.run(self.stopped.clone()));
+        }
         let ingest = Ingest::new(
             self.lake.clone(),
-            build::ingest_options(&self.config),
+            build::ingest_options(&self.config, limits),
             self.telemetry.clone(),
         );
         let grpc = bind(self.config.server.otlp_grpc, "OTLP/gRPC", "--otlp-grpc").await?;

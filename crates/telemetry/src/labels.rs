@@ -155,6 +155,12 @@ pub(crate) struct RejectedLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LimitLabels {
+    pub tenant: Arc<String>,
+    pub limit: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PhaseLabel {
     pub phase: CommitPhase,
 }
@@ -203,5 +209,15 @@ pub(crate) struct DatasetLabel(pub Dataset);
 impl EncodeLabelSet for DatasetLabel {
     fn encode(&self, encoder: &mut LabelSetEncoder) -> fmt::Result {
         [("dataset", self.0.name())].encode(encoder)
+    }
+}
+
+/// The labels of a metric that has none and exists only once it is set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct NoLabels;
+
+impl EncodeLabelSet for NoLabels {
+    fn encode(&self, _: &mut LabelSetEncoder) -> fmt::Result {
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Every label has a bounded set of values: enums, datasets, and `&'static str` written in the code. Nothing that comes
 //! with a request (tenant, service, path, error text) becomes a label, so that no sender can make the process's own
-//! metrics grow.
+//! metrics grow; a tenant does only where the configuration names it.
 
 mod labels;
 mod logging;
@@ -26,8 +26,8 @@ pub use labels::{CommitPhase, QueryStatus, RequestStatus, Signal, StoreStatus, T
 pub use logging::{LogFormat, LoggingError, init_logging};
 
 use labels::{
-    ApiLabel, ApiStatusLabels, CacheLabel, DatasetLabel, OperationLabel, OperationStatusLabels, PhaseLabel,
-    ReceivedLabels, RejectedLabels, RequestLabels, UseLabel,
+    ApiLabel, ApiStatusLabels, CacheLabel, DatasetLabel, LimitLabels, NoLabels, OperationLabel, OperationStatusLabels,
+    PhaseLabel, ReceivedLabels, RejectedLabels, RequestLabels, UseLabel,
 };
 use metrics::{Metrics, amount};
 use process::ProcessCollector;
@@ -165,6 +165,23 @@ impl Telemetry {
             .rejected
             .get_or_create(&RejectedLabels { signal, reason })
             .inc_by(items);
+    }
+
+    /// A request was refused, whole or in part, because its tenant reached `limit`. `tenant` is its name if the
+    /// configuration has it, else empty.
+    pub fn limit_reached(&self, tenant: &Arc<String>, limit: &'static str) {
+        let tenant = Arc::clone(tenant);
+        let labels = LimitLabels { tenant, limit };
+        self.0.metrics.limits_reached.get_or_create(&labels).inc();
+    }
+
+    /// Whether the Redis that limits are shared through answers, now.
+    pub fn set_limits_redis_up(&self, up: bool) {
+        self.0
+            .metrics
+            .limits_redis_up
+            .get_or_create(&NoLabels)
+            .set(i64::from(up));
     }
 
     /// Bytes received and not yet committed, now.

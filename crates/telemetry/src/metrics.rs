@@ -9,8 +9,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::labels::{
-    ApiLabel, ApiStatusLabels, BuildLabels, CacheLabel, DatasetLabel, OperationLabel, OperationStatusLabels,
-    PhaseLabel, ReceivedLabels, RejectedLabels, RequestLabels, UseLabel,
+    ApiLabel, ApiStatusLabels, BuildLabels, CacheLabel, DatasetLabel, LimitLabels, NoLabels, OperationLabel,
+    OperationStatusLabels, PhaseLabel, ReceivedLabels, RejectedLabels, RequestLabels, UseLabel,
 };
 
 /// Seconds. From half a millisecond (a warm catalog lookup) to 10 s (where OTLP exporters give up by default); the
@@ -37,6 +37,9 @@ pub(crate) struct Metrics {
     pub received_bytes: Family<ReceivedLabels, Counter>,
     pub rows: Family<DatasetLabel, Counter>,
     pub rejected: Family<RejectedLabels, Counter>,
+    pub limits_reached: Family<LimitLabels, Counter>,
+    /// A family without labels, because it exists only where Redis is configured.
+    pub limits_redis_up: Family<NoLabels, Amount>,
     pub pending_bytes: Amount,
     pub memory_resident_bytes: Amount,
     pub memory_limit_bytes: Amount,
@@ -91,6 +94,14 @@ impl Metrics {
             rejected: r.family(
                 "otlp_rejected_items",
                 "Items rejected out of requests that were otherwise accepted",
+            ),
+            limits_reached: r.family(
+                "otlp_limits_reached",
+                "Requests refused, whole or in part, because their tenant reached a limit",
+            ),
+            limits_redis_up: r.family(
+                "otlp_limits_redis_up",
+                "Whether limits are shared through Redis (1) or each process keeps to its own share (0)",
             ),
             pending_bytes: r.one(
                 "otlp_pending_bytes",

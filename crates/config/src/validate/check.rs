@@ -54,6 +54,13 @@ impl Check<'_> {
         });
     }
 
+    /// A tenant's name, below the map `map`, that cannot be one.
+    pub(super) fn bad_tenant(&mut self, map: &str, name: &str, error: &str) {
+        let prefix = format!("{map}.{name}.");
+        let key = self.origins.keys().find(|key| key.starts_with(&prefix)).cloned();
+        self.conflict(&[key.as_deref().unwrap_or(map)], error);
+    }
+
     // --- single values
 
     pub(super) fn positive(&mut self, key: &str, value: HumanDuration) -> Duration {

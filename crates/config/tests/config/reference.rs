@@ -35,5 +35,5 @@ fn every_key_is_described() {
         "32MiB"
     );
     assert_eq!(schema["properties"]["commit"]["properties"]["pipeline"]["maximum"], 64);
-    assert_eq!(schema["properties"].as_object().unwrap().len(), 13);
+    assert_eq!(schema["properties"].as_object().unwrap().len(), 15);
 }

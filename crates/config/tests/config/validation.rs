@@ -74,6 +74,12 @@ fn values_that_are_refused() {
         ("compaction: {lease_ttl: 1ms}", "compaction.lease_ttl: expected"),
         ("retention: {tenants: {'a/b': {spans: 1d}}}", "invalid tenant \"a/b\""),
         ("retention: {tenants: {'': {spans: 1d}}}", "invalid tenant \"\""),
+        ("limits: {tenants: {'a/b': {series: 1}}}", "invalid tenant \"a/b\""),
+        ("limits: {burst: 0s}", "limits.burst: expected a duration"),
+        ("limits: {series: -1}", "limits.series: expected a whole number"),
+        ("redis: {url: 'http://h:6379'}", "redis.url: expected redis://"),
+        ("redis: {url: 'redis://h:6379/zero'}", "redis.url: expected redis://"),
+        ("redis: {prefix: 'a{b}'}", "redis.prefix: expected a text"),
         (
             "log: {level: 'info,=debug'}",
             "log.level: expected off, error, warn, info, debug or trace",
@@ -146,6 +152,31 @@ fn retention_falls_back_from_tenant_and_signal_to_the_default() {
 }
 
 #[test]
+fn limits_fall_back_from_tenant_to_all_tenants_and_zero_lifts_them() {
+    let yaml = "limits: {bytes_per_second: 10MiB, series: 1000, tenants: {a: {bytes_per_second: 1GiB, items_per_second: 5}, b: {series: 0}}}";
+    let limits = load_yaml(yaml).unwrap().limits;
+    let of = |tenant: &str| {
+        let all = [
+            limits.tenants.get(&TenantId::parse(tenant).unwrap()),
+            Some(&limits.default),
+        ];
+        let allowance = all.into_iter().flatten().next().unwrap();
+        (
+            allowance.bytes_per_second,
+            allowance.items_per_second,
+            allowance.attribute_keys,
+            allowance.series,
+        )
+    };
+    assert_eq!(of("other"), (Some(10 << 20), None, None, Some(1000)));
+    assert_eq!(of("a"), (Some(1 << 30), Some(5), None, Some(1000)));
+    assert_eq!(of("b"), (Some(10 << 20), None, None, None));
+    assert_eq!(limits.burst, Duration::from_secs(10));
+    let unlimited = load_yaml("").unwrap().limits.default;
+    assert_eq!((unlimited.bytes_per_second, unlimited.series), (None, None));
+}
+
+#[test]
 fn secrets_come_from_files_too() {
     let yaml = "store: {s3: {access_key_id: id, secret_access_key_file: /run/s3}}\ncatalog: {url_file: /run/catalog}";
     let files = [
@@ -186,6 +217,9 @@ fn no_error_shows_a_secret() {
         "store: {s3: {endpoint: 'http://u:20240817@h'}}",
         "store: {s3: {access_key_id: a, secret_access_key: '***'}}",
         "catalog: {url: 'postgres://u:***@h/db'}",
+        "redis: {url: 'redis//u:20240817@h'}",
+        "redis: {url: ['redis://:20240817@h']}",
+        "redis: {url: 'redis://:***@h'}",
     ] {
         let found = problems(load_yaml(yaml)).join("\n");
         assert!(!found.contains("20240817"), "{yaml}: {found}");

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use catalog::{Catalog, CatalogUrl, ConnectOptions};
 use ingest::{Ingest, IngestOptions};
 use lake::{CacheSizes, Lake};
+use limits::Limits;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -87,6 +88,7 @@ pub fn options() -> IngestOptions {
         min_interval: Duration::from_millis(1),
         max_commit_bytes: 32 << 20,
         pipeline: 2,
+        limits: Limits::default(),
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod accept;
 mod fixture;
+mod limits;
 mod transports;

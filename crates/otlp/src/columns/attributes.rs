@@ -4,6 +4,8 @@
 //! [`ColumnAdmission`] allows it; what has no column becomes JSON text in `attributes_rest`, so nothing is dropped.
 //! OTLP wants keys to be unique within an item; if one is not, its last value wins, whatever the types are.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use hashbrown::{HashSet, HashTable};
 use schema::columns::{ATTRIBUTES_REST, AttributeType, physical_name};
@@ -15,10 +17,18 @@ use super::{BoolColumn, NumberColumn, PlainTextColumn, TextColumn};
 use crate::decode::any_value::{self, AnyRef};
 use crate::decode::{Fault, ItemError};
 
-/// Decides which attribute columns may exist. Asked once per new key and type.
+/// Decides which attribute columns may exist. Asked once per new key and type, of each batch that remembers its keys.
 pub trait ColumnAdmission: Send + Sync {
     /// Whether the physical column may be used; `false` sends its values to `attributes_rest`.
     fn admit(&self, physical_name: &str, kind: AttributeType) -> bool;
+
+    /// Whether the tenant may use this key at all, with a column or without.
+    ///
+    /// # Errors
+    /// The reason to tell the sender; the item is rejected.
+    fn admit_key(&self, _key: &[u8]) -> Result<(), Arc<str>> {
+        Ok(())
+    }
 }
 
 /// Admits no column at all.
@@ -166,7 +176,10 @@ impl AttributeColumns {
         let map = &mut self.keys[owner as usize];
         let index = match map.find(name, hash) {
             Some(index) => index,
-            None => map.insert(name, hash),
+            None => {
+                admission.admit_key(name).map_err(ItemError::Limited)?;
+                map.insert(name, hash)
+            }
         };
         let known = &mut map.keys[index as usize];
         let slots = known.slots;

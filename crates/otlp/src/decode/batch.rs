@@ -1,5 +1,7 @@
 //! The rows of one tenant that wait for a commit.
 
+use std::sync::Arc;
+
 use arrow::error::ArrowError;
 use schema::columns::AttributeType;
 use schema::sparse::{SparseArray, SparseBatch};
@@ -18,10 +20,19 @@ use crate::wire::{Reader, WireError};
 #[derive(Debug, Default)]
 pub(super) struct Columns(pub Vec<(String, SparseArray)>);
 
-/// Decides on columns per dataset.
+/// Decides on columns per dataset, and on series.
 pub trait Admissions: Send + Sync {
     /// The decision maker for one dataset.
     fn for_dataset(&self, dataset: Dataset) -> &dyn ColumnAdmission;
+
+    /// Whether the tenant may have this series. Asked when a row is written for it, so at least once an hour while the
+    /// series lasts.
+    ///
+    /// # Errors
+    /// The reason to tell the sender.
+    fn admit_series(&self, _id: &[u8; 16]) -> Result<(), Arc<str>> {
+        Ok(())
+    }
 }
 
 /// Admits up to a number of columns per dataset, for tests and tools.
@@ -53,6 +64,10 @@ pub struct Context<'a> {
     pub limits: DecodeLimits,
 }
 
+/// What a batch remembers of keys and series is learnt anew after this long (ns), so that [`Admissions`] hears at least
+/// so often of what is in use.
+const RELEARN_AFTER: i64 = 3_600_000_000_000;
+
 /// Collects decoded requests of one tenant, column by column, until [`TenantBatch::finish`] takes them.
 ///
 /// Not thread-safe: one owner at a time. Keeps its allocations and its memory of known texts between commits.
@@ -62,6 +77,8 @@ pub struct TenantBatch {
     pub(super) spans: SpanRows,
     pub(super) logs: LogRows,
     pub(super) metrics: MetricRows,
+    /// When what it remembers began (ns).
+    learning_since: Option<UnixNanos>,
 }
 
 /// The rows of one dataset, ready to be written.
@@ -83,6 +100,13 @@ impl TenantBatch {
     /// # Errors
     /// [`WireError`] if it is not protobuf; the batch is then as it was before.
     pub fn append(&mut self, signal: Signal, request: &[u8], context: Context<'_>) -> Result<Outcome, WireError> {
+        let since = *self.learning_since.get_or_insert(context.now);
+        if context.now.saturating_sub(since).abs() >= RELEARN_AFTER && self.is_empty() {
+            *self = Self {
+                learning_since: Some(context.now),
+                ..Self::default()
+            };
+        }
         let mark = self.rows();
         let mut outcome = Outcome::default();
         let mut walk = || {

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use schema::UnixNanos;
 
@@ -62,6 +63,9 @@ pub enum ItemError {
     /// that storing it with each would multiply the request.
     #[error("{0} of {1} bytes are too large to be repeated in {2} items; send them in smaller scopes")]
     TooMuchRepeated(&'static str, usize, u64),
+    /// A new series, or a new attribute key, of a tenant that has as many as it may have; the text says which limit.
+    #[error("{0}")]
+    Limited(Arc<str>),
     /// A number point without a value and without the "no recorded value" flag.
     #[error("number data point has neither as_int nor as_double")]
     NoValue,
@@ -95,6 +99,8 @@ pub struct Outcome {
     pub accepted: u64,
     /// Items rejected.
     pub rejected: u64,
+    /// Those of them that a limit of the tenant rejected: they may be accepted later.
+    pub limited: u64,
     /// The first few distinct reasons.
     pub reasons: Vec<ItemError>,
 }
@@ -108,6 +114,9 @@ impl Outcome {
             return;
         }
         self.rejected += items;
+        if matches!(reason, ItemError::Limited(_)) {
+            self.limited += items;
+        }
         if self.reasons.len() < MAX_REASONS && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
         }

@@ -178,6 +178,7 @@ impl SeriesRows {
         if context.known.contains(&id, context.now) || self.emitted.contains_key(&id) {
             return Ok(id);
         }
+        context.admissions.admit_series(&id).map_err(ItemError::Limited)?;
         if let Err(fault) = self.store(metric, attributes, context, admission) {
             self.truncate(self.rows as usize);
             return Err(fault);

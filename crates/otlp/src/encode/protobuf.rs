@@ -47,6 +47,22 @@ pub fn google_rpc_status(code: i32, message: &str, retry_delay: Option<Duration>
     })
 }
 
+/// A `google.rpc.RetryInfo` by itself: the trailer `google.rpc.retryinfo-bin`, which is where the OpenTelemetry SDK for
+/// Python looks for the delay.
+pub fn retry_info(delay: Duration) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_delay(&mut Writer::new(&mut out), delay);
+    out
+}
+
+/// The field of a `RetryInfo`.
+fn put_delay(writer: &mut Writer<'_>, delay: Duration) {
+    let duration = writer.open(1);
+    writer.varint(1, delay.as_secs());
+    writer.varint(2, u64::from(delay.subsec_nanos()));
+    writer.close(duration);
+}
+
 fn encode(message: &impl Encode) -> Vec<u8> {
     let mut out = Vec::new();
     message.encode(&mut Protobuf(Writer::new(&mut out)));
@@ -114,10 +130,7 @@ impl Sink for Protobuf<'_> {
         let any = self.0.open(number);
         self.0.bytes(1, RETRY_INFO.as_bytes());
         let retry_info = self.0.open(2);
-        let duration = self.0.open(1);
-        self.0.varint(1, delay.as_secs());
-        self.0.varint(2, u64::from(delay.subsec_nanos()));
-        self.0.close(duration);
+        put_delay(&mut self.0, delay);
         self.0.close(retry_info);
         self.0.close(any);
     }

@@ -1,5 +1,8 @@
 //! Attributes that get no column are complete in `attributes_rest`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use prost::Message;
 use schema::Dataset;
 use schema::columns::AttributeType;
@@ -12,7 +15,10 @@ use super::{NOW, context};
 use crate::columns::{ColumnAdmission, RestOnly};
 use crate::decode::{Admissions, Context, KnownIds, TenantBatch};
 use crate::encode::protobuf;
-use crate::model::{AnyValue, KeyValue, LogRecord, ResourceLogs, ScopeLogs, Signal};
+use crate::model::{
+    AnyValue, Gauge, KeyValue, LogRecord, Metric, MetricData, Number, NumberDataPoint, ResourceLogs, ResourceMetrics,
+    ScopeLogs, ScopeMetrics, Signal,
+};
 
 /// Admits what a function says.
 struct Rule(fn(&str) -> bool);
@@ -65,10 +71,10 @@ fn any_admission_keeps_every_value() {
 
 #[test]
 fn ten_thousand_keys_fit_into_the_rest() {
-    struct First(std::sync::atomic::AtomicUsize);
+    struct First(AtomicUsize);
     impl ColumnAdmission for First {
         fn admit(&self, _: &str, _: AttributeType) -> bool {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 100
+            self.0.fetch_add(1, Ordering::Relaxed) < 100
         }
     }
     impl Admissions for First {
@@ -117,4 +123,73 @@ fn ten_thousand_keys_fit_into_the_rest() {
                 .all(|(key, value)| key.strip_prefix("key.") == Some(&value.to_string()))
         );
     }
+}
+
+/// What limits on series and keys have not heard of for somewhat more than an hour counts as gone.
+#[test]
+fn series_and_keys_in_use_are_asked_about_once_an_hour() {
+    #[derive(Default)]
+    struct Asked {
+        keys: AtomicUsize,
+        series: AtomicUsize,
+    }
+    impl ColumnAdmission for Asked {
+        fn admit(&self, _: &str, _: AttributeType) -> bool {
+            true
+        }
+        fn admit_key(&self, _: &[u8]) -> Result<(), Arc<str>> {
+            self.keys.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+    impl Admissions for Asked {
+        fn for_dataset(&self, _: Dataset) -> &dyn ColumnAdmission {
+            self
+        }
+        fn admit_series(&self, _: &[u8; 16]) -> Result<(), Arc<str>> {
+            self.series.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+    let asked = Asked::default();
+    let known = KnownIds::default();
+    let data_points = (0..3).map(|n| NumberDataPoint {
+        attributes: vec![KeyValue::new("route", AnyValue::Int(n))],
+        value: Some(Number::Int(n)),
+        ..NumberDataPoint::default()
+    });
+    let metrics = vec![Metric {
+        name: "requests".to_owned(),
+        data: Some(MetricData::Gauge(Gauge {
+            data_points: data_points.collect(),
+        })),
+        ..Metric::default()
+    }];
+    let scope_metrics = vec![ScopeMetrics {
+        metrics,
+        ..ScopeMetrics::default()
+    }];
+    let request = protobuf::encode_metrics(&[ResourceMetrics {
+        scope_metrics,
+        ..ResourceMetrics::default()
+    }]);
+    let mut batch = TenantBatch::default();
+    let mut send = |minutes: i64| {
+        let now = NOW + minutes * 60_000_000_000;
+        let context = Context {
+            admissions: &asked,
+            now,
+            ..context(&known)
+        };
+        batch.append(Signal::Metrics, &request, context).unwrap();
+        let (_, ids) = batch.finish().unwrap();
+        known.insert(&ids, now);
+        (
+            asked.keys.swap(0, Ordering::Relaxed),
+            asked.series.swap(0, Ordering::Relaxed),
+        )
+    };
+    assert_eq!(send(0), (1, 3));
+    assert_eq!(send(30), (0, 0));
+    assert_eq!(send(61), (1, 3));
 }

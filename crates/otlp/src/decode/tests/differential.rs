@@ -279,13 +279,14 @@ pub fn append(
     let Outcome {
         accepted: got,
         rejected: refused,
+        limited,
         reasons,
     } = batch
         .append(signal, &bytes, super::Context { now, ..context(known) })
         .unwrap();
     assert_eq!(got, (expected.accepted() - accepted) as u64, "{reasons:?}");
     assert_eq!(refused, expected.rejected - rejected, "{reasons:?}");
-    assert_eq!(reasons.is_empty(), refused == 0);
+    assert_eq!((reasons.is_empty(), limited), (refused == 0, 0));
 }
 
 #[test]
