@@ -10,8 +10,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use catalog::Backlog;
+use catalog::{Backlog, Quarantined};
 use lake::{CompactionOptions, Lake, Observer};
+use schema::time_text;
 use serde_json::{Value, json};
 
 use crate::error::json_response;
@@ -111,18 +112,28 @@ impl Admin {
     }
 }
 
-/// What is stored per tenant and dataset, and what waits for deletion.
+/// What is stored per tenant and dataset, what waits for deletion, and what queries do without.
 async fn status(State(admin): State<Admin>) -> Result<Response, ApiError> {
     let catalog = admin.lake.catalog();
     let backlog = catalog.backlog().await?;
     let (objects, bytes) = catalog.gc_pending().await?;
+    let quarantined = catalog.quarantined().await?;
     let now = admin.lake.clock().now();
     let body = json!({
         "version": &*admin.version,
         "datasets": backlog.iter().map(|entry| dataset(entry, now)).collect::<Vec<_>>(),
         "gc_pending": { "objects": objects, "bytes": bytes },
+        "quarantined": quarantined.iter().map(in_quarantine).collect::<Vec<_>>(),
     });
     Ok(json_response(StatusCode::OK, &body))
+}
+
+/// An object that queries do without.
+fn in_quarantine(entry: &Quarantined) -> Value {
+    json!({
+        "object": entry.path, "tenant": entry.tenant.as_str(), "dataset": entry.dataset.name(), "rows": entry.rows,
+        "from": time_text(entry.min_ts), "to": time_text(entry.max_ts), "reason": entry.reason,
+    })
 }
 
 fn dataset(entry: &Backlog, now: i64) -> Value {

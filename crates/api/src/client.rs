@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Format;
-use crate::request::TENANT_HEADER;
+use crate::request::{PARTIAL_HEADER, TENANT_HEADER};
 
 /// Why a query brought no result, or only a part.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,8 @@ const TAIL_BYTES: usize = 8192;
 
 /// Runs a query on the server at `url` (such as `http://127.0.0.1:8080`) and writes the answer to `out` as it comes.
 ///
+/// Returns why rows may be missing, if the server says so outside the answer.
+///
 /// # Errors
 /// [`ClientError`]. That nobody reads `out` any more, as in `| head`, is not an error.
 pub async fn run_sql(
@@ -50,7 +52,7 @@ pub async fn run_sql(
     sql: &str,
     format: Format,
     out: &mut dyn Write,
-) -> Result<(), ClientError> {
+) -> Result<Option<String>, ClientError> {
     let address = format!("{}/api/v1/sql?format={}", url.trim_end_matches('/'), format.name());
     let unreachable = |error: reqwest::Error| ClientError::Unreachable {
         url: url.to_owned(),
@@ -70,6 +72,12 @@ pub async fn run_sql(
             message: message_of(status.as_u16(), &body),
         });
     }
+    // A table has it in its last line.
+    let partial = response
+        .headers()
+        .get(PARTIAL_HEADER)
+        .filter(|_| format != Format::Table);
+    let partial = partial.and_then(|reason| reason.to_str().ok()).map(str::to_owned);
     let mut tail = Vec::new();
     loop {
         match response.chunk().await {
@@ -77,7 +85,7 @@ pub async fn run_sql(
                 tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL_BYTES)..]);
                 tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
                 if let Err(error) = out.write_all(&chunk) {
-                    return ended(error);
+                    return ended(error).map(|()| partial);
                 }
             }
             Ok(None) => break,
@@ -90,11 +98,11 @@ pub async fn run_sql(
         }
     }
     if let Err(error) = out.flush() {
-        return ended(error);
+        return ended(error).map(|()| partial);
     }
     match error_in(format, &String::from_utf8_lossy(&tail)) {
         Some(message) => Err(ClientError::Incomplete(message)),
-        None => Ok(()),
+        None => Ok(partial),
     }
 }
 

@@ -12,12 +12,11 @@ use axum::routing::{get, post};
 use catalog::{Deletion, DeletionTarget, NewDeletion};
 use lake::Lake;
 use query::{QueryEngine, table_of};
-use schema::{Dataset, TenantId};
+use schema::{Dataset, TenantId, time_text};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::ApiError;
-use crate::cells::time::time;
 use crate::error::json_response;
 use crate::request::body;
 
@@ -164,13 +163,13 @@ fn what(target: &DeletionTarget) -> Value {
 }
 
 fn shown(deletion: &Deletion) -> Value {
-    let at = |nanos: Option<i64>| nanos.map(time);
+    let at = |nanos: Option<i64>| nanos.map(time_text);
     let sum = |value: fn(&catalog::DeletionProgress) -> i64| deletion.progress.iter().map(value).sum::<i64>();
     let mut body = json!({
         "id": deletion.id,
         "tenant": deletion.tenant.as_str(),
         "state": deletion.state.name(),
-        "requested_at": time(deletion.requested_at),
+        "requested_at": time_text(deletion.requested_at),
         "done_at": at(deletion.done_at),
         "verified_at": at(deletion.verified_at),
         "rows_deleted": sum(|p| p.rows),

@@ -1,7 +1,7 @@
 //! What every endpoint reads from a request.
 
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use schema::TenantId;
@@ -29,6 +29,18 @@ pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { limit }),
         Err(error) => Err(ApiError::Invalid(format!("the body could not be read: {error}"))),
     }
+}
+
+/// Says that an answer is incomplete where the body cannot, and to whoever does not look into the body.
+pub(crate) const PARTIAL_HEADER: &str = "x-partial-reason";
+
+/// The header that says why an answer is incomplete.
+pub(crate) fn partial_header(reason: &str) -> (HeaderName, HeaderValue) {
+    let incomplete = || HeaderValue::from_static("partial result");
+    (
+        HeaderName::from_static(PARTIAL_HEADER),
+        HeaderValue::from_str(reason).unwrap_or_else(|_| incomplete()),
+    )
 }
 
 /// The value of a header as text; empty when there is none or it is not text.

@@ -7,10 +7,10 @@ use axum::response::Response;
 use axum::routing::get;
 use lake::{Lake, Retention, RetentionReport};
 use query::table_of;
+use schema::time_text;
 use serde_json::{Value, json};
 
 use crate::ApiError;
-use crate::cells::time::time;
 use crate::error::json_response;
 
 #[derive(Clone)]
@@ -29,7 +29,7 @@ async fn retained(State(state): State<Retained>) -> Result<Response, ApiError> {
     let reports = state.lake.retention_reports(&state.retention).await?;
     let now = state.lake.clock().now();
     let body = json!({
-        "now": time(now),
+        "now": time_text(now),
         "datasets": reports.iter().map(|report| shown(report, now)).collect::<Vec<_>>(),
     });
     Ok(json_response(StatusCode::OK, &body))
@@ -47,7 +47,7 @@ fn shown(report: &RetentionReport, now: i64) -> Value {
         "bytes_waiting_for_grace": state.bytes_waiting,
         "rows_deleted": state.rows_deleted,
         "bytes_deleted": state.bytes_deleted,
-        "last_proof": state.proven_at.map(time),
+        "last_proof": state.proven_at.map(time_text),
         "last_proof_age_seconds": age,
     })
 }

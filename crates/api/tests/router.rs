@@ -240,7 +240,8 @@ async fn traces_that_are_not_there() {
 async fn administration_of_nothing() {
     let server = Server::start().await;
     let status = server.get("/api/v1/admin/status").await;
-    let expected = json!({ "version": "1.0", "datasets": [], "gc_pending": { "objects": 0, "bytes": 0 } });
+    let expected =
+        json!({ "version": "1.0", "datasets": [], "gc_pending": { "objects": 0, "bytes": 0 }, "quarantined": [] });
     assert_eq!(status.json(), expected);
     let compact = |query: &str| {
         Request::post(format!("/api/v1/admin/compact{query}"))

@@ -14,7 +14,8 @@ use crate::{
 };
 
 impl Catalog {
-    /// Live slices and parts per tenant and dataset, ordered by them; datasets without any are left out.
+    /// Live slices and parts per tenant and dataset, ordered by them, without those in quarantine; datasets without any are
+    /// left out.
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer.
@@ -25,6 +26,7 @@ impl Catalog {
                 "SELECT d.tenant, d.kind, COUNT(*), CAST(SUM(s.row_count) AS BIGINT), \
                  CAST(SUM(s.byte_length) AS BIGINT), MIN(g.created_at) \
                  FROM segment_slice s JOIN segment g ON g.id = s.segment_id JOIN dataset d ON d.id = s.dataset_id \
+                 LEFT JOIN quarantine x ON x.slice_id = s.id WHERE x.id IS NULL \
                  GROUP BY d.tenant, d.kind",
                 Vec::new(),
             )
@@ -33,7 +35,8 @@ impl Catalog {
             .fetch(
                 "SELECT d.tenant, d.kind, p.level, COUNT(*), CAST(SUM(p.row_count) AS BIGINT), \
                  CAST(SUM(p.byte_size) AS BIGINT) \
-                 FROM part p JOIN dataset d ON d.id = p.dataset_id WHERE p.end_seq IS NULL \
+                 FROM part p JOIN dataset d ON d.id = p.dataset_id LEFT JOIN quarantine x ON x.part_id = p.id \
+                 WHERE p.end_seq IS NULL AND x.id IS NULL \
                  GROUP BY d.tenant, d.kind, p.level ORDER BY p.level",
                 Vec::new(),
             )

@@ -215,6 +215,13 @@ impl Row {
         })
     }
 
+    pub(crate) fn optional_text(&self, index: usize) -> Result<Option<String>> {
+        Ok(match self {
+            Self::Sqlite(row) => row.try_get(index)?,
+            Self::Postgres(row) => row.try_get(index)?,
+        })
+    }
+
     pub(crate) fn bytes(&self, index: usize) -> Result<Vec<u8>> {
         Ok(match self {
             Self::Sqlite(row) => row.try_get(index)?,

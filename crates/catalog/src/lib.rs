@@ -16,6 +16,7 @@
 //!
 //! Time is always passed in; the crate reads no clock. It only tells what the database's clock says ([`Catalog::time`]).
 
+mod audit;
 mod columns;
 mod compaction;
 mod connect;
@@ -28,6 +29,7 @@ mod gc;
 mod leases;
 mod migrate;
 mod parts;
+mod quarantine;
 mod requests;
 mod retention;
 mod rules;
@@ -38,9 +40,10 @@ pub mod testing;
 mod types;
 mod url;
 
+pub use audit::{RowProblem, RowRule, StoredPart, StoredSegment, StoredTotals};
 pub use connect::{Catalog, ConnectOptions};
 pub use error::{CatalogError, Result};
 pub use gate::{Access, Fate, Gate, Pass};
-pub use migrate::MigrationReport;
+pub use migrate::{MigrationReport, newest_version};
 pub use types::*;
 pub use url::CatalogUrl;

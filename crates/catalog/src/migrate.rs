@@ -39,10 +39,11 @@ macro_rules! migrations {
 migrations! {
     1 "0001_core";
     2 "0002_deletion";
+    3 "0003_quarantine";
 }
 
-/// The newest version this program knows.
-fn newest() -> i64 {
+/// The newest version of the tables that this program knows.
+pub fn newest_version() -> i64 {
     MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
 }
 
@@ -76,14 +77,37 @@ impl Catalog {
     /// [`CatalogError::NewerSchema`] when the database is ahead of this program, [`CatalogError::Migration`] when
     /// a migration fails.
     pub async fn migrate(&self) -> Result<MigrationReport> {
+        self.migrate_up(newest_version()).await
+    }
+
+    /// Brings the tables up to version `target` and no further, so that a program that knows no more can work on them. Does
+    /// nothing when they are there already.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`], and [`CatalogError::Invalid`] for a version that this program does not know.
+    pub async fn migrate_up(&self, target: i64) -> Result<MigrationReport> {
+        if target > newest_version() {
+            return Err(CatalogError::Invalid(format!(
+                "cannot migrate up to {target}: this program knows versions up to {}",
+                newest_version()
+            )));
+        }
         let from = self.refuse_newer_schema().await?;
+        if from > newest_version() {
+            // A later program made it, and says that this one may work on it.
+            return Ok(MigrationReport { from, to: from });
+        }
         let migrator = migrator(self.pools.dialect());
         // A failed migration may leave the session's migration lock behind: that connection is closed, not reused.
         let outcome = match &self.pools.connections {
-            Connections::Sqlite { writer, .. } => migrator.run_direct(None, &mut *writer.acquire().await?, false).await,
+            Connections::Sqlite { writer, .. } => {
+                migrator
+                    .run_direct(Some(target), &mut *writer.acquire().await?, false)
+                    .await
+            }
             Connections::Postgres(pool) => {
                 let mut connection = pool.acquire().await?;
-                let outcome = migrator.run_direct(None, &mut *connection, false).await;
+                let outcome = migrator.run_direct(Some(target), &mut *connection, false).await;
                 if outcome.is_err() {
                     connection.close().await?;
                 }
@@ -93,11 +117,11 @@ impl Catalog {
         let to = self.schema_version().await?;
         match outcome {
             // On SQLite another process may have done the same work in the meantime, or the first steps of it.
-            Err(_) if from < to && to < newest() => {
-                let rest = Box::pin(self.migrate()).await?;
+            Err(_) if from < to && to < target => {
+                let rest = Box::pin(self.migrate_up(target)).await?;
                 Ok(MigrationReport { from, to: rest.to })
             }
-            Err(error) if from == newest() || to != newest() => Err(migration_error(error)),
+            Err(error) if from >= target || to < target => Err(migration_error(error)),
             _ => Ok(MigrationReport { from, to }),
         }
     }
@@ -108,7 +132,11 @@ impl Catalog {
     /// [`CatalogError::NewerSchema`] when the database is ahead of this program, [`CatalogError::Invalid`] for a
     /// target above its version, [`CatalogError::Migration`] when a migration fails.
     pub async fn migrate_down(&self, target: i64) -> Result<()> {
-        let found = self.refuse_newer_schema().await?;
+        let (found, known) = (self.refuse_newer_schema().await?, newest_version());
+        if found > known {
+            // The way down is known only to who knew the way up.
+            return Err(CatalogError::NewerSchema { found, known });
+        }
         if target < 0 || target > found {
             return Err(CatalogError::Invalid(format!(
                 "cannot migrate down to {target}: the catalog is at {found}"
@@ -124,7 +152,10 @@ impl Catalog {
     }
 
     /// The version of the tables, 0 when there are none.
-    async fn schema_version(&self) -> Result<i64> {
+    ///
+    /// # Errors
+    /// [`CatalogError::Unavailable`] when the database does not answer.
+    pub async fn schema_version(&self) -> Result<i64> {
         let found = self
             .pools
             .fetch("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations", Vec::new())
@@ -136,9 +167,25 @@ impl Catalog {
         }
     }
 
+    /// The oldest version that a program must know to work on these tables.
+    async fn min_version(&self) -> Result<i64> {
+        let rows = self
+            .pools
+            .fetch("SELECT min_version FROM catalog_reader WHERE id = 1", Vec::new())
+            .await;
+        match rows {
+            Ok(rows) => rows.first().map_or(Ok(i64::MAX), |row| row.int(0)),
+            // Not said: only those that know the tables as they are.
+            Err(CatalogError::NotMigrated) => Ok(i64::MAX),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses tables that a later program has changed in a way that this one must not meet. Migrations that only add tables,
+    /// columns and indexes leave `catalog_reader` as it is.
     pub(crate) async fn refuse_newer_schema(&self) -> Result<i64> {
-        let (found, known) = (self.schema_version().await?, newest());
-        if found > known {
+        let (found, known) = (self.schema_version().await?, newest_version());
+        if found > known && self.min_version().await? > known {
             return Err(CatalogError::NewerSchema { found, known });
         }
         Ok(found)

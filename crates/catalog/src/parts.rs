@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use schema::{Dataset, TenantId, UnixNanos};
 
 use crate::db::{Kind, Row, Rows, Tx, Value};
-use crate::{Catalog, CatalogError, NewPart, Part, PartStat, Result, datasets, rules};
+use crate::{Catalog, CatalogError, Holder, NewPart, Part, PartStat, Quarantined, Result, datasets, rules};
 
 impl Catalog {
-    /// The live parts of a dataset, in the order of their ids.
+    /// The live parts of a dataset without those in quarantine, in the order of their ids.
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer.
@@ -17,9 +17,13 @@ impl Catalog {
         let live = "d.tenant = $1 AND d.kind = $2 AND p.end_seq IS NULL";
         let parts = select(&mut tx, live, vec![tenant.into(), dataset.id().into()]).await?;
         tx.rollback().await?;
-        Ok(parts)
+        let whole = parts.into_iter().filter(|(_, entry)| entry.is_none());
+        Ok(whole.map(|(part, _)| part).collect())
     }
 }
+
+/// A part, and its entry if it is in quarantine.
+pub(crate) type Marked = (Part, Option<Quarantined>);
 
 pub(crate) fn check(part: &NewPart) -> Result<()> {
     rules::text("part path", &part.path)?;
@@ -115,20 +119,21 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Parts `p` of datasets `d` that meet a condition, with their statistics, in the order of their ids. The
-/// transaction must see one state throughout.
-pub(crate) async fn select(tx: &mut Tx, condition: &str, values: Vec<Value>) -> Result<Vec<Part>> {
+/// Parts `p` of datasets `d` that meet a condition, with their statistics and their entries in quarantine, in the order of
+/// their ids. The transaction must see one state throughout.
+pub(crate) async fn select(tx: &mut Tx, condition: &str, values: Vec<Value>) -> Result<Vec<Marked>> {
     let sql = format!(
         "SELECT p.id, p.begin_seq, p.created_at, p.row_id_start, d.tenant, d.kind, p.level, p.path, p.row_count, \
          p.byte_size, p.footer_bytes, p.min_ts, p.max_ts, p.index_offset, p.index_bytes, p.index_entries, \
-         p.format_version, p.checksum \
-         FROM dataset d JOIN part p ON p.dataset_id = d.id WHERE {condition} ORDER BY p.id"
+         p.format_version, p.checksum, x.id, x.reason, x.quarantined_at \
+         FROM dataset d JOIN part p ON p.dataset_id = d.id \
+         LEFT JOIN quarantine x ON x.part_id = p.id WHERE {condition} ORDER BY p.id"
     );
     let mut parts = tx
         .fetch(sql, values.clone())
         .await?
         .iter()
-        .map(read)
+        .map(read_marked)
         .collect::<Result<Vec<_>>>()?;
     if parts.is_empty() {
         return Ok(parts);
@@ -141,10 +146,10 @@ pub(crate) async fn select(tx: &mut Tx, condition: &str, values: Vec<Value>) -> 
     let mut at = 0;
     for row in tx.fetch(sql, values).await? {
         let id = row.int(0)?;
-        while parts.get(at).is_some_and(|part| part.id < id) {
+        while parts.get(at).is_some_and(|(part, _)| part.id < id) {
             at += 1;
         }
-        if let Some(part) = parts.get_mut(at).filter(|part| part.id == id) {
+        if let Some((part, _)) = parts.get_mut(at).filter(|(part, _)| part.id == id) {
             part.stats.push(PartStat {
                 column: row.text(1)?,
                 min: row.text(2)?,
@@ -152,10 +157,30 @@ pub(crate) async fn select(tx: &mut Tx, condition: &str, values: Vec<Value>) -> 
             });
         }
     }
-    for part in &mut parts {
+    for (part, _) in &mut parts {
         part.stats.sort_unstable_by(|a, b| a.column.cmp(&b.column)); // the databases may collate differently
     }
     Ok(parts)
+}
+
+fn read_marked(row: &Row) -> Result<Marked> {
+    let part = read(row)?;
+    let Some(id) = row.optional_int(18)? else {
+        return Ok((part, None));
+    };
+    let entry = Quarantined {
+        id,
+        holder: Holder::Part(part.id),
+        path: part.path.clone(),
+        tenant: part.tenant.clone(),
+        dataset: part.dataset,
+        rows: part.rows,
+        min_ts: part.min_ts,
+        max_ts: part.max_ts,
+        reason: row.text(19)?,
+        quarantined_at: row.int(20)?,
+    };
+    Ok((part, Some(entry)))
 }
 
 fn read(row: &Row) -> Result<Part> {

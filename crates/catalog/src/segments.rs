@@ -7,7 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 use schema::{Clock, Dataset, TenantId};
 
 use crate::db::{Kind, Row, Rows};
-use crate::{Catalog, CatalogError, CommitOutcome, NewSegment, Result, Slice, columns, datasets, requests, rules};
+use crate::{
+    Catalog, CatalogError, CommitOutcome, Holder, NewSegment, Quarantined, Result, Slice, columns, datasets, requests,
+    rules,
+};
 
 impl Catalog {
     /// Makes a segment's slices live, records its requests and adds its columns, in one transaction. If any request
@@ -109,12 +112,12 @@ impl Catalog {
         only(&rows)?.optional_int(0)
     }
 
-    /// Up to `limit` live slices of a dataset, oldest first.
+    /// Up to `limit` live slices of a dataset, oldest first, without those in quarantine.
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer.
     pub async fn live_slices(&self, tenant: &TenantId, dataset: Dataset, limit: i64) -> Result<Vec<Slice>> {
-        let sql = format!("{SELECT} WHERE d.tenant = $1 AND d.kind = $2 ORDER BY s.id LIMIT $3");
+        let sql = format!("{SELECT} WHERE d.tenant = $1 AND d.kind = $2 AND x.id IS NULL ORDER BY s.id LIMIT $3");
         let rows = self
             .pools
             .fetch(sql, vec![tenant.into(), dataset.id().into(), limit.max(0).into()])
@@ -124,8 +127,9 @@ impl Catalog {
 }
 
 pub(crate) const SELECT: &str = "SELECT s.id, s.segment_id, g.path, d.tenant, d.kind, s.byte_offset, s.byte_length, \
-     s.row_count, s.min_ts, s.max_ts, s.checksum, g.created_at \
-     FROM dataset d JOIN segment_slice s ON s.dataset_id = d.id JOIN segment g ON g.id = s.segment_id";
+     s.row_count, s.min_ts, s.max_ts, s.checksum, g.created_at, g.format_version, x.id, x.reason, x.quarantined_at \
+     FROM dataset d JOIN segment_slice s ON s.dataset_id = d.id JOIN segment g ON g.id = s.segment_id \
+     LEFT JOIN quarantine x ON x.slice_id = s.id";
 
 /// A row of [`SELECT`].
 pub(crate) fn read(row: &Row) -> Result<Slice> {
@@ -142,7 +146,29 @@ pub(crate) fn read(row: &Row) -> Result<Slice> {
         max_ts: row.int(9)?,
         checksum: row.int(10)?,
         created_at: row.int(11)?,
+        format_version: row.int32(12)?,
     })
+}
+
+/// A row of [`SELECT`]: the slice, and its entry if it is in quarantine.
+pub(crate) fn read_marked(row: &Row) -> Result<(Slice, Option<Quarantined>)> {
+    let slice = read(row)?;
+    let Some(id) = row.optional_int(13)? else {
+        return Ok((slice, None));
+    };
+    let entry = Quarantined {
+        id,
+        holder: Holder::Slice(slice.id),
+        path: slice.path.clone(),
+        tenant: slice.tenant.clone(),
+        dataset: slice.dataset,
+        rows: slice.rows,
+        min_ts: slice.min_ts,
+        max_ts: slice.max_ts,
+        reason: row.text(14)?,
+        quarantined_at: row.int(15)?,
+    };
+    Ok((slice, Some(entry)))
 }
 
 /// The one row of a statement that always returns one.

@@ -7,7 +7,8 @@ use crate::{Catalog, Result, Snapshot, columns, parts, segments};
 
 impl Catalog {
     /// Live slices and parts of the datasets, those that overlap the inclusive time range (ns) when one is given, and
-    /// all columns. One read transaction: a row is never missing and never seen both in a slice and in a part.
+    /// all columns. What is in quarantine is told apart. One read transaction: a row is never missing and never seen both in
+    /// a slice and in a part.
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`](crate::CatalogError::Unavailable) when the database does not answer.
@@ -54,18 +55,26 @@ async fn read(
         values.extend([Value::Int(from), Value::Int(to)]);
     }
     let sql = format!("{} WHERE {of_datasets}{} ORDER BY s.id", segments::SELECT, overlap("s"));
-    let slices = tx
-        .fetch(sql, values.clone())
-        .await?
-        .iter()
-        .map(segments::read)
-        .collect::<Result<_>>()?;
+    let (mut slices, mut quarantined) = (Vec::new(), Vec::new());
+    for row in tx.fetch(sql, values.clone()).await? {
+        match segments::read_marked(&row)? {
+            (slice, None) => slices.push(slice),
+            (_, Some(entry)) => quarantined.push(entry),
+        }
+    }
     let live = format!("{of_datasets}{} AND p.end_seq IS NULL", overlap("p"));
-    let parts = parts::select(tx, &live, values).await?;
+    let mut parts = Vec::new();
+    for marked in parts::select(tx, &live, values).await? {
+        match marked {
+            (part, None) => parts.push(part),
+            (_, Some(entry)) => quarantined.push(entry),
+        }
+    }
     Ok(Snapshot {
         sequence,
         slices,
         parts,
+        quarantined,
         columns,
     })
 }

@@ -126,6 +126,8 @@ pub struct Slice {
     pub checksum: i64,
     /// When the segment was cut.
     pub created_at: UnixNanos,
+    /// Version of the segment's format.
+    pub format_version: i32,
 }
 
 /// A Parquet object to publish.
@@ -227,6 +229,8 @@ pub struct Snapshot {
     pub slices: Vec<Slice>,
     /// Live parts, in the order of their ids.
     pub parts: Vec<Part>,
+    /// Live slices and parts that are in quarantine: they are not among the others.
+    pub quarantined: Vec<Quarantined>,
     /// All columns of the datasets asked for, whatever the time range, in the order of their ids.
     pub columns: Vec<Column>,
 }
@@ -276,6 +280,40 @@ pub struct Replacement {
     pub parts: Vec<i64>,
     /// The parts that come.
     pub add: Vec<NewPart>,
+}
+
+/// What holds rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// A slice, by its id.
+    Slice(i64),
+    /// A part, by its id.
+    Part(i64),
+}
+
+/// A slice or part that queries do without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The entry's number.
+    pub id: i64,
+    /// What is in quarantine.
+    pub holder: Holder,
+    /// Its object.
+    pub path: String,
+    /// The owner of the rows.
+    pub tenant: TenantId,
+    /// The kind of the rows.
+    pub dataset: Dataset,
+    /// Number of rows.
+    pub rows: i64,
+    /// Smallest time of a row, ns.
+    pub min_ts: UnixNanos,
+    /// Largest time of a row, ns.
+    pub max_ts: UnixNanos,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Since when, ns.
+    pub quarantined_at: UnixNanos,
 }
 
 /// What retention removed, or would remove.

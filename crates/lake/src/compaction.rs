@@ -325,12 +325,18 @@ impl Lake {
 
     /// All rows of a part, as it holds them.
     async fn stored_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
+        let batches = self.decode_stored(part).await;
+        batches.map_err(|error| error.of_object(&part.path))
+    }
+
+    async fn decode_stored(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
         let batch_rows = part::Chunks::of(part.dataset).map_or(part::ROW_GROUP_ROWS, |_| CHUNK_BATCH_ROWS);
         if part.bytes <= SMALL_PART_BYTES {
             // One request instead of one for the footer and one per row group.
             let file = PartFile::from(part);
             let bytes = self.range(&file.path, 0..file.bytes).await?;
             let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(batch_rows);
+            part::check_version(reader.metadata(), &part.path)?;
             return Ok(reader.build()?.collect::<Result<_, _>>()?);
         }
         let reader = self.part_reader(PartFile::from(part));

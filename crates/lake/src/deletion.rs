@@ -245,7 +245,7 @@ impl Work<'_> {
         if !open {
             return Ok(());
         }
-        let snapshot = Arc::new(self.snapshot().await?);
+        let snapshot = Arc::new(self.whole_snapshot().await?);
         let (slices, parts) = (self.slices(&snapshot), self.parts(&snapshot));
         let old = slices.iter().map(|slice| slice.id).collect::<HashSet<_>>();
         let deleted = if self.deletion.target == DeletionTarget::Everything {
@@ -298,6 +298,33 @@ impl Work<'_> {
             "rows are deleted; a scan finds none left"
         );
         Ok(())
+    }
+
+    /// A snapshot that hides nothing from the deletion. What is in quarantine may hold rows that it is about: those of a whole
+    /// dataset go unread, any other deletion has to wait until they can be read.
+    async fn whole_snapshot(&self) -> Result<Snapshot, LakeError> {
+        let snapshot = self.snapshot().await?;
+        if self.deletion.target == DeletionTarget::Everything {
+            let hidden = snapshot.quarantined.iter().filter(|q| q.dataset == self.dataset);
+            let hidden = hidden.map(|q| q.id).collect::<Vec<_>>();
+            if hidden.is_empty() {
+                return Ok(snapshot);
+            }
+            for id in hidden {
+                self.lake.inner.catalog.release(id).await?;
+            }
+            return self.snapshot().await;
+        }
+        match snapshot.quarantined.first() {
+            None => Ok(snapshot),
+            Some(hidden) => Err(LakeError::Damaged {
+                path: hidden.path.clone(),
+                what: format!(
+                    "it is in quarantine and may hold rows of deletion {}, which waits until it is restored and released",
+                    self.deletion.id
+                ),
+            }),
+        }
     }
 
     async fn snapshot(&self) -> Result<Snapshot, LakeError> {

@@ -24,6 +24,7 @@ pub mod segment;
 pub mod store;
 mod trace;
 mod turn;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,6 +46,7 @@ pub use error::LakeError;
 pub use maintenance::{MaintenanceOptions, Observer, Retention};
 pub use proof::{RetentionDebt, RetentionReport};
 pub use read::{PartFile, PartReader};
+pub use verify::{Affected, Finding, FindingKind, Severity, VerifyOptions, VerifyReport, Watcher};
 
 /// One process's access to the lake. Cheap to clone; all clones share caches.
 #[derive(Clone)]

@@ -16,7 +16,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use schema::sparse::SparseBatch;
 
 use crate::host::Urgency;
-use crate::segment::decode_slice;
+use crate::part;
+use crate::segment::{self, decode_slice};
 use crate::{Lake, LakeError};
 
 /// Slices fetched at once: enough to hide a store's latency, few enough not to flood it.
@@ -54,12 +55,9 @@ impl Lake {
             return Ok(batch);
         }
         self.inner.telemetry.cache_miss("slices");
+        segment::check_version(slice)?;
         let range = slice.offset as u64..(slice.offset + slice.length) as u64;
-        let bytes = self
-            .inner
-            .store
-            .get_range(&Path::from(slice.path.as_str()), range)
-            .await?;
+        let bytes = self.stored_range(&slice.path, range).await?;
         let (path, checksum) = (slice.path.clone(), slice.checksum);
         let decoding = move || decode_slice(&bytes, checksum, &path);
         let batch = self.inner.host.run(Urgency::Now, decoding).await??;
@@ -91,12 +89,12 @@ impl Lake {
         }
     }
 
-    pub(crate) async fn range(&self, path: &Arc<str>, range: Range<u64>) -> Result<Bytes, object_store::Error> {
+    pub(crate) async fn range(&self, path: &Arc<str>, range: Range<u64>) -> Result<Bytes, LakeError> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let Some(cache) = &self.inner.cache.ranges else {
-            return self.inner.store.get_range(&Path::from(path.as_ref()), range).await;
+            return self.stored_range(path, range).await;
         };
         let key = (Arc::clone(path), range);
         if let Some(bytes) = cache.get(&key) {
@@ -104,13 +102,44 @@ impl Lake {
             return Ok(bytes);
         }
         self.inner.telemetry.cache_miss("ranges");
-        let bytes = self
-            .inner
-            .store
-            .get_range(&Path::from(path.as_ref()), key.1.clone())
-            .await?;
+        let bytes = self.stored_range(path, key.1.clone()).await?;
         cache.insert(key, bytes.clone());
         Ok(bytes)
+    }
+
+    /// Bytes of an object that the catalog names.
+    async fn stored_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, LakeError> {
+        let location = Path::from(path);
+        match self.inner.store.get_range(&location, range.clone()).await {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            Ok(bytes) => Err(ends_early(path, range.start + bytes.len() as u64, range.end)),
+            Err(error) => Err(self.not_read(path, range.end, error).await),
+        }
+    }
+
+    /// Why an object that the catalog names was not read up to byte `end`. That it is not there, or not that long, is
+    /// damage, and no failure of the store.
+    async fn not_read(&self, path: &str, end: u64, error: object_store::Error) -> LakeError {
+        let missing = || LakeError::Damaged {
+            path: path.to_owned(),
+            what: "the store does not have it".to_owned(),
+        };
+        if matches!(error, object_store::Error::NotFound { .. }) {
+            return missing();
+        }
+        // Stores tell a range beyond the end each in their own way.
+        match self.inner.store.head(&Path::from(path)).await {
+            Ok(object) if object.size < end => ends_early(path, object.size, end),
+            Err(object_store::Error::NotFound { .. }) => missing(),
+            _ => error.into(),
+        }
+    }
+}
+
+fn ends_early(path: &str, size: u64, end: u64) -> LakeError {
+    LakeError::Damaged {
+        path: path.to_owned(),
+        what: format!("it ends at byte {size}, and is read up to byte {end}"),
     }
 }
 
@@ -139,9 +168,8 @@ impl PartReader {
         telemetry.cache_miss("footers");
         let from = self.file.bytes - self.file.footer_bytes.min(self.file.bytes);
         let bytes = self.lake.range(&self.file.path, from..self.file.bytes).await?;
-        let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-        reader.try_parse_sized(&bytes, self.file.bytes)?;
-        let footer = ArrowReaderMetadata::try_new(Arc::new(reader.finish()?), ArrowReaderOptions::new())?;
+        let footer = parse_footer(&bytes, self.file.bytes).map_err(|error| error.of_object(&self.file.path))?;
+        part::check_version(footer.metadata(), &self.file.path)?;
         self.lake
             .inner
             .cache
@@ -153,12 +181,18 @@ impl PartReader {
     /// Ranges of the part, in their order. From a remote store those that are at most `gap` bytes apart are read as one.
     ///
     /// # Errors
-    /// The store's error.
-    pub(crate) async fn ranges(&self, ranges: &[Range<u64>], gap: u64) -> Result<Vec<Bytes>, object_store::Error> {
+    /// [`LakeError`] if the store fails or the object is shorter than that.
+    pub(crate) async fn ranges(&self, ranges: &[Range<u64>], gap: u64) -> Result<Vec<Bytes>, LakeError> {
         if self.lake.inner.cache.ranges.is_none() {
             // A local file is opened once for all of them, and what lies between need not be copied.
             let path = Path::from(self.file.path.as_ref());
-            return self.lake.inner.store.get_ranges(&path, ranges).await;
+            return match self.lake.inner.store.get_ranges(&path, ranges).await {
+                Ok(bytes) => Ok(bytes),
+                Err(error) => {
+                    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+                    Err(self.lake.not_read(&self.file.path, end, error).await)
+                }
+            };
         }
         let mut order = ranges.to_vec();
         order.sort_unstable_by_key(|r| r.start);
@@ -196,14 +230,19 @@ impl AsyncFileReader for PartReader {
         &'a mut self,
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move {
-            let footer = self.footer().await.map_err(|e| ParquetError::External(Box::new(e)))?;
-            Ok(Arc::clone(footer.metadata()))
-        }
-        .boxed()
+        async move { Ok(Arc::clone(self.footer().await.map_err(external)?.metadata())) }.boxed()
     }
 }
 
-fn external(error: object_store::Error) -> ParquetError {
+fn parse_footer(bytes: &Bytes, size: u64) -> Result<ArrowReaderMetadata, LakeError> {
+    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+    reader.try_parse_sized(bytes, size)?;
+    Ok(ArrowReaderMetadata::try_new(
+        Arc::new(reader.finish()?),
+        ArrowReaderOptions::new(),
+    )?)
+}
+
+fn external(error: LakeError) -> ParquetError {
     ParquetError::External(Box::new(error))
 }

@@ -196,6 +196,21 @@ fn rekey<A: ArrowDictionaryKeyType, B: ArrowDictionaryKeyType>(array: &Dictionar
     Arc::new(unsafe { DictionaryArray::new_unchecked(keys, Arc::clone(array.values())) })
 }
 
+/// Refuses a slice of a format that this program does not know.
+///
+/// # Errors
+/// [`LakeError::NewerFormat`].
+pub(crate) fn check_version(slice: &catalog::Slice) -> Result<(), LakeError> {
+    if slice.format_version <= FORMAT_VERSION {
+        return Ok(());
+    }
+    Err(LakeError::NewerFormat {
+        path: slice.path.clone(),
+        found: slice.format_version.into(),
+        known: FORMAT_VERSION.into(),
+    })
+}
+
 /// Decodes the bytes of one slice, checking them against the checksum the catalog has.
 ///
 /// # Errors
@@ -217,8 +232,10 @@ pub fn decode_slice(bytes: &[u8], checksum: i64, path: &str) -> Result<SparseBat
         return Err(damaged("a slice claims an impossible size"));
     }
     let stream = zstd::bulk::decompress(bytes, size).map_err(|_| damaged("a slice is not a ZSTD frame"))?;
-    let mut reader = StreamReader::try_new(Cursor::new(stream), None)?;
-    let batch = reader.next().ok_or_else(|| damaged("a slice has no record batch"))??;
+    let mut reader =
+        StreamReader::try_new(Cursor::new(stream), None).map_err(|_| damaged("a slice is not Arrow IPC"))?;
+    let batch = reader.next().ok_or_else(|| damaged("a slice has no record batch"))?;
+    let batch = batch.map_err(|_| damaged("a slice's record batch cannot be read"))?;
     let schema = batch.schema();
     let rows = schema.metadata().get(ROWS).and_then(|rows| rows.parse::<usize>().ok());
     let rows = rows.ok_or_else(|| damaged("a slice does not say how many rows it has"))?;

@@ -17,6 +17,11 @@ impl Lake {
     /// # Errors
     /// [`LakeError`] if the store fails or the part is damaged.
     pub async fn trace_rows(&self, part: &Part, trace_id: &[u8; 16]) -> Result<Vec<RecordBatch>, LakeError> {
+        let rows = self.decode_trace_rows(part, trace_id).await;
+        rows.map_err(|error| error.of_object(&part.path))
+    }
+
+    async fn decode_trace_rows(&self, part: &Part, trace_id: &[u8; 16]) -> Result<Vec<RecordBatch>, LakeError> {
         let blocks = self.trace_blocks(part, trace_id).await?;
         let reader = self.part_reader(PartFile::from(part));
         let rows = part.rows.max(0) as usize;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use catalog::{Catalog, ConnectOptions};
 use config::Config;
 use ingest::IngestOptions;
@@ -53,7 +53,65 @@ pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
     ))
 }
 
+/// The lake as it is, beside processes that may be working on it: nothing is made, migrated or cleaned up, and nothing
+/// cached.
+///
+/// # Errors
+/// What is not there, cannot be reached, or has to be migrated first.
+pub async fn lake_beside(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
+    let catalog = existing_catalog(config).await?;
+    let (found, known) = (catalog.schema_version().await?, catalog::newest_version());
+    if found < known {
+        let shown = &config.catalog.url;
+        bail!(
+            "the catalog {shown} has version {found}, this program works on version {known}: migrate it \
+             (otlp-rust catalog migrate), or use the program that runs on it"
+        );
+    }
+    let location = store_location(config)?;
+    let store = location
+        .beside()
+        .with_context(|| format!("cannot open the object store {}", config.store.url))?;
+    let clock = CatalogClock::start(&catalog)
+        .await
+        .context("the catalog does not tell the time")?;
+    Ok(Lake::new(
+        store,
+        catalog,
+        clock,
+        writer_name(),
+        CacheSizes::split(0, true),
+        telemetry.clone(),
+    ))
+}
+
+/// The catalog, if there is one; it is not migrated.
+///
+/// # Errors
+/// That it is not there or cannot be used.
+pub async fn existing_catalog(config: &Config) -> Result<Catalog> {
+    if let config::CatalogUrl::Sqlite { path } = &config.catalog.url
+        && !path.exists()
+    {
+        bail!("there is no catalog at {}; is --data-dir right?", path.display());
+    }
+    connect(config).await
+}
+
 async fn catalog(config: &Config) -> Result<Catalog> {
+    let catalog = connect(config).await?;
+    let shown = &config.catalog.url;
+    let report = catalog
+        .migrate()
+        .await
+        .with_context(|| format!("cannot migrate the catalog {shown}"))?;
+    if report.from != report.to {
+        tracing::info!(from = report.from, to = report.to, "catalog migrated");
+    }
+    Ok(catalog)
+}
+
+async fn connect(config: &Config) -> Result<Catalog> {
     let url = match &config.catalog.url {
         config::CatalogUrl::Sqlite { path } => format!("sqlite://{}", path.display()),
         config::CatalogUrl::Postgres { url, .. } => url.to_string(),
@@ -64,17 +122,9 @@ async fn catalog(config: &Config) -> Result<Catalog> {
         max_connections: config.catalog.max_connections,
         ..ConnectOptions::default()
     };
-    let catalog = Catalog::connect(&url, options)
+    Catalog::connect(&url, options)
         .await
-        .with_context(|| format!("cannot open the catalog {shown}"))?;
-    let report = catalog
-        .migrate()
-        .await
-        .with_context(|| format!("cannot migrate the catalog {shown}"))?;
-    if report.from != report.to {
-        tracing::info!(from = report.from, to = report.to, "catalog migrated");
-    }
-    Ok(catalog)
+        .with_context(|| format!("cannot open the catalog {shown}"))
 }
 
 /// A name that no other process has, now or later.

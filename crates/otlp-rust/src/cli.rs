@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::{Config, Sources};
 use schema::TenantId;
 
-use crate::serve;
+use crate::quarantine::QuarantineArgs;
+use crate::verify::VerifyArgs;
+use crate::{build, quarantine, serve, verify};
 
 /// Receives OpenTelemetry traces, metrics and logs, stores them as open Parquet, and answers questions about them.
 #[derive(Debug, Parser)]
@@ -33,6 +35,12 @@ enum Command {
     Delete(DeleteArgs),
     /// Check, print or describe the configuration.
     Config(ConfigArgs),
+    /// Check that everything stored is there and is what was written; runs beside the platform.
+    Verify(VerifyArgs),
+    /// List damaged objects that queries do without, or let queries read them again.
+    Quarantine(QuarantineArgs),
+    /// Look at the version of the catalog, or change it.
+    Catalog(CatalogArgs),
 }
 
 /// Options that override the configuration file and the environment.
@@ -43,7 +51,7 @@ struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
-struct Settings {
+pub struct Settings {
     /// Directory of everything that is kept on this machine.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -157,8 +165,35 @@ enum ConfigCommand {
     Schema,
 }
 
+#[derive(Debug, Args)]
+struct CatalogArgs {
+    #[command(subcommand)]
+    command: CatalogCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CatalogCommand {
+    /// Print the version of the catalog and the versions that this program knows.
+    Version(ServeArgs),
+    /// Bring the catalog to the newest version, or to another one. Stop all processes first when you go down.
+    Migrate(MigrateArgs),
+}
+
+#[derive(Debug, Args)]
+struct MigrateArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Version to go to, up or down. Telemetry stays; what only later versions keep is lost.
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(1..))]
+    to: Option<i64>,
+}
+
 impl Settings {
-    fn load(self) -> Result<Config> {
+    /// The configuration in force.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn load(self) -> Result<Config> {
         let mut overrides = Vec::new();
         let mut set = |key: &str, flag: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -196,6 +231,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sql(args) => runtime()?.block_on(sql(args)),
         Command::Delete(args) => runtime()?.block_on(delete(args)),
         Command::Config(args) => configuration(args.command),
+        Command::Verify(args) => Ok(runtime()?.block_on(verify::run(args))),
+        Command::Quarantine(args) => runtime()?.block_on(quarantine::run(args)),
+        Command::Catalog(args) => runtime()?.block_on(catalog(args.command)),
     }
 }
 
@@ -225,6 +263,29 @@ fn configuration(command: ConfigCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn catalog(command: CatalogCommand) -> Result<ExitCode> {
+    let known = catalog::newest_version();
+    let mut out = std::io::stdout();
+    match command {
+        CatalogCommand::Version(args) => {
+            let found = build::existing_catalog(&args.settings.load()?).await?;
+            let found = found.schema_version().await?;
+            writeln!(out, "catalog {found}, this program {known}")?;
+        }
+        CatalogCommand::Migrate(args) => {
+            let catalog = build::existing_catalog(&args.settings.load()?).await?;
+            let (from, to) = (catalog.schema_version().await?, args.to.unwrap_or(known));
+            if to < from {
+                catalog.migrate_down(to).await?;
+            } else {
+                catalog.migrate_up(to).await?;
+            }
+            writeln!(out, "catalog migrated from {from} to {to}")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn sql(args: SqlArgs) -> Result<ExitCode> {
     let tenant = TenantId::parse(&args.tenant)?;
     let query = match args.query {
@@ -246,7 +307,10 @@ async fn sql(args: SqlArgs) -> Result<ExitCode> {
         OutputFormat::Ndjson => api::Format::Ndjson,
         OutputFormat::Csv => api::Format::Csv,
     };
-    api::client::run_sql(&args.url, &tenant, &query, format, &mut std::io::stdout()).await?;
+    let partial = api::client::run_sql(&args.url, &tenant, &query, format, &mut std::io::stdout()).await?;
+    if let Some(reason) = partial {
+        eprintln!("warning: {reason}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,9 @@ mod allocator;
 mod build;
 mod cli;
 mod observe;
+mod quarantine;
 mod serve;
+mod verify;
 
 use std::process::ExitCode;
 

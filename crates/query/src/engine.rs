@@ -31,6 +31,7 @@ use tokio::time::Sleep;
 use crate::error::{QueryError, TimedOut, TooManyRows};
 use crate::lookup::{Lookup, LookupKey};
 use crate::names::resolve_attributes;
+use crate::partial::LeftOut;
 use crate::pool::BudgetPool;
 use crate::reader::ScanBudget;
 use crate::table::{DatasetTable, STORE_URL};
@@ -66,12 +67,17 @@ struct Inner {
     lookups: Cache<(TenantId, LookupKey), Arc<Lookup>>,
 }
 
+/// Tables by name.
+type Tables = Vec<(&'static str, Arc<dyn TableProvider>)>;
+
 /// A running query. Dropping the stream cancels it.
 pub struct QueryResult {
     /// Columns of the result.
     pub schema: SchemaRef,
     /// The rows, as they come.
     pub stream: SendableRecordBatchStream,
+    /// Why rows may be missing: damaged objects are in quarantine. `None` if the result is whole.
+    pub partial: Option<String>,
 }
 
 /// How long a query waits for its turn before it is refused.
@@ -172,15 +178,17 @@ impl QueryEngine {
     ) -> Result<QueryResult, QueryError> {
         let permit = self.admit().await?;
         let start = async {
-            let mut plan = self.plan(context, tenant, statement).await?;
+            let (mut plan, left_out) = self.plan(context, tenant, statement).await?;
             if let Some(parameters) = &parameters {
                 plan = plan.replace_params_with_values(parameters)?;
             }
             let frame = context.execute_logical_plan(plan).await?;
-            Ok::<_, QueryError>(frame.execute_stream().await?)
+            let stream = frame.execute_stream().await?;
+            // Every scan is planned now, so it is known what they do without.
+            Ok::<_, QueryError>((stream, left_out.reason()))
         };
         let started = tokio::time::timeout(timeout, start).await;
-        let stream = started.map_err(|_| QueryError::Timeout(timeout))??;
+        let (stream, partial) = started.map_err(|_| QueryError::Timeout(timeout))??;
         let schema = stream.schema();
         let deadline = Box::pin(tokio::time::sleep(timeout));
         let rows_left = self.inner.options.max_rows.unwrap_or(u64::MAX);
@@ -195,16 +203,18 @@ impl QueryEngine {
         Ok(QueryResult {
             schema,
             stream: Box::pin(stream),
+            partial,
         })
     }
 
-    /// The plan of a statement that only reads. Its tables, all of one snapshot, are registered in `context`.
+    /// The plan of a statement that only reads, and where its scans will tell what they do without. Its tables, all of one
+    /// snapshot, are registered in `context`.
     pub(crate) async fn plan(
         &self,
         context: &SessionContext,
         tenant: &TenantId,
         mut statement: Statement,
-    ) -> Result<LogicalPlan, QueryError> {
+    ) -> Result<(LogicalPlan, Arc<LeftOut>), QueryError> {
         let state = context.state();
         let references = state.resolve_table_references(&statement)?;
         let named = references.iter().map(|r| r.table()).collect::<BTreeSet<_>>();
@@ -215,7 +225,8 @@ impl QueryEngine {
             .filter(|t| about_tables || named.contains(t))
             .collect::<Vec<_>>();
         let mut columns = HashSet::new();
-        for (name, table) in self.tables(tenant, &tables).await? {
+        let (tables, left_out) = self.tables(tenant, &tables).await?;
+        for (name, table) in tables {
             columns.extend(table.schema().fields().iter().map(|f| f.name().clone()));
             context.register_table(name, table)?;
         }
@@ -228,7 +239,7 @@ impl QueryEngine {
             .with_allow_dml(false)
             .with_allow_statements(false);
         allowed.verify_plan(&plan)?;
-        Ok(plan)
+        Ok((plan, left_out))
     }
 
     /// Tables of a tenant, all of one snapshot.
@@ -236,13 +247,13 @@ impl QueryEngine {
         &self,
         tenant: &TenantId,
         names: &[&'static str],
-    ) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>, QueryError> {
+    ) -> Result<(Tables, Arc<LeftOut>), QueryError> {
         let datasets = names
             .iter()
             .flat_map(|n| views::datasets_of(n).unwrap_or_default())
             .collect::<BTreeSet<_>>();
         if datasets.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Arc::default()));
         }
         let datasets = datasets.into_iter().collect::<Vec<_>>();
         let snapshot = self.snapshot(tenant, &datasets, None).await?;
@@ -250,16 +261,26 @@ impl QueryEngine {
             resources: self.lookup(tenant, &snapshot, Dataset::Resources, &datasets).await?,
             series: self.lookup(tenant, &snapshot, Dataset::MetricSeries, &datasets).await?,
         };
+        let left_out = Arc::new(LeftOut::default());
+        // Looked up whole, whatever time a query is about.
+        let looked_up = snapshot.quarantined.iter();
+        left_out.add(looked_up.filter(|entry| matches!(entry.dataset, Dataset::Resources | Dataset::MetricSeries)));
         let budget = Arc::new(ScanBudget::new(self.inner.options.max_scan_bytes));
         let mut tables = Vec::new();
         for name in names {
             let Some(dataset) = views::datasets_of(name).and_then(|d| d.first().copied()) else {
                 continue;
             };
-            let base = DatasetTable::new(self.inner.lake.clone(), dataset, &snapshot, Arc::clone(&budget));
+            let base = DatasetTable::new(
+                self.inner.lake.clone(),
+                dataset,
+                &snapshot,
+                Arc::clone(&budget),
+                Arc::clone(&left_out),
+            );
             tables.push((*name, views::build(name, Arc::new(base), &lookups, &snapshot.columns)?));
         }
-        Ok(tables)
+        Ok((tables, left_out))
     }
 
     pub(crate) async fn snapshot(

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use lake::LakeError;
+use parquet::errors::ParquetError;
 
 /// Why a query gave no answer, by what the caller can do about it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -67,12 +69,29 @@ impl From<DataFusionError> for QueryError {
     }
 }
 
+/// An object of unknown name cannot be decoded: DataFusion's reader of many parts does not say which one it was.
+fn undecodable(reason: &str) -> QueryError {
+    QueryError::Corrupt(format!(
+        "a stored object cannot be decoded ({reason}); `otlp-rust verify` tells which one, and with --quarantine lets \
+         queries go on without it"
+    ))
+}
+
 fn lake_error(error: &LakeError) -> QueryError {
     match error {
-        LakeError::Damaged { .. } => QueryError::Corrupt(error.to_string()),
+        LakeError::Damaged { .. } | LakeError::NewerFormat { .. } => QueryError::Corrupt(error.to_string()),
+        LakeError::Arrow(_) | LakeError::Parquet(_) | LakeError::Compression(_) => undecodable(&error.to_string()),
         error if error.is_retryable() => QueryError::Unavailable(error.to_string()),
         error => QueryError::Internal(error.to_string()),
     }
+}
+
+/// What Parquet's reader says, however it is wrapped.
+fn parquet_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(ArrowError::ParquetError(reason)) = error.downcast_ref::<ArrowError>() {
+        return Some(reason.clone());
+    }
+    error.downcast_ref::<ParquetError>().map(ToString::to_string)
 }
 
 /// The kind of an error that DataFusion reported while planning or running.
@@ -80,6 +99,7 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
     // What we raised ourselves lies at the bottom of a chain of wrappers.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     let mut of_lake = None;
+    let mut of_parquet = None;
     while let Some(current) = cause {
         if let Some(limit) = current.downcast_ref::<ScanLimit>() {
             let detail = limit.to_string();
@@ -102,6 +122,7 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
         }
         // The lake wraps limits, too, if its readers meet them.
         of_lake = of_lake.or(current.downcast_ref::<LakeError>());
+        of_parquet = of_parquet.or_else(|| parquet_error(current));
         if let Some(error) = current.downcast_ref::<object_store::Error>() {
             return QueryError::Unavailable(error.to_string());
         }
@@ -109,6 +130,9 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
     }
     if let Some(error) = of_lake {
         return lake_error(error);
+    }
+    if let Some(reason) = of_parquet {
+        return undecodable(&reason);
     }
     let text = || error.strip_backtrace();
     match error.find_root() {

@@ -17,6 +17,7 @@ mod error;
 mod lookup;
 mod matching;
 mod names;
+mod partial;
 mod pool;
 pub mod postgres;
 mod reader;

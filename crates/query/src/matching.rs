@@ -165,11 +165,12 @@ impl Matcher for QueryEngine {
             slices,
             parts,
             columns: question.snapshot.columns.clone(),
+            quarantined: Vec::new(),
             sequence: question.snapshot.sequence,
         };
         // The scan is a task's, not a user's: nothing limits what it may read.
         let budget = Arc::new(ScanBudget::new(u64::MAX));
-        let base = DatasetTable::new(self.lake().clone(), question.dataset, &rows, budget);
+        let base = DatasetTable::new(self.lake().clone(), question.dataset, &rows, budget, Arc::default());
         let frame = self.matching(question, Arc::new(base)).await?;
         let count = frame.count().await.map_err(QueryError::from)?;
         Ok(count as u64)

@@ -53,7 +53,7 @@ impl SchemaProvider for TenantSchema {
             return Ok(None);
         };
         let tables = self.engine.tables(&self.tenant, &[name]).await;
-        let mut tables = tables.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let (mut tables, _) = tables.map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(tables.pop().map(|(_, table)| table))
     }
 

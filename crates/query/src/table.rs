@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_
 use arrow::compute::cast;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use catalog::{Column, Part, Slice, Snapshot};
+use catalog::{Column, Part, Quarantined, Slice, Snapshot};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PruningStatistics;
@@ -37,6 +37,7 @@ use schema::{Dataset, UnixNanos};
 
 use crate::blocks::{BlockScan, needs_blocks};
 use crate::chunks::{ChunkRows, STORED_ROWS, stored_filter};
+use crate::partial::LeftOut;
 use crate::reader::{PartReaders, ScanBudget};
 
 /// Where DataFusion believes parts to be; only a name, the reader factory does the reading.
@@ -49,7 +50,9 @@ pub(crate) struct DatasetTable {
     schema: SchemaRef,
     slices: Vec<Slice>,
     parts: Vec<Part>,
+    quarantined: Vec<Quarantined>,
     budget: Arc<ScanBudget>,
+    left_out: Arc<LeftOut>,
 }
 
 impl fmt::Debug for DatasetTable {
@@ -73,7 +76,13 @@ pub(crate) fn dataset_schema(dataset: Dataset, known: &[Column]) -> Schema {
 }
 
 impl DatasetTable {
-    pub(crate) fn new(lake: Lake, dataset: Dataset, snapshot: &Snapshot, budget: Arc<ScanBudget>) -> Self {
+    pub(crate) fn new(
+        lake: Lake,
+        dataset: Dataset,
+        snapshot: &Snapshot,
+        budget: Arc<ScanBudget>,
+        left_out: Arc<LeftOut>,
+    ) -> Self {
         Self {
             lake,
             dataset,
@@ -90,7 +99,14 @@ impl DatasetTable {
                 .filter(|p| p.dataset == dataset)
                 .cloned()
                 .collect(),
+            quarantined: snapshot
+                .quarantined
+                .iter()
+                .filter(|q| q.dataset == dataset)
+                .cloned()
+                .collect(),
             budget,
+            left_out,
         }
     }
 
@@ -234,6 +250,17 @@ impl TableProvider for DatasetTable {
             .filter(|(_, keep)| *keep)
             .map(|(p, _)| p)
             .collect::<Vec<_>>();
+        let keep = self.prune(
+            predicate.as_ref(),
+            self.quarantined.iter().map(|q| (q.min_ts, q.max_ts)).collect(),
+        );
+        self.left_out.add(
+            self.quarantined
+                .iter()
+                .zip(keep)
+                .filter(|(_, keep)| *keep)
+                .map(|(q, _)| q),
+        );
         let projected = match projection {
             Some(indices) => Arc::new(self.schema.project(indices)?),
             None => Arc::clone(&self.schema),

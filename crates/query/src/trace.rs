@@ -21,6 +21,7 @@ use schema::sparse::SparseBatch;
 use schema::{Dataset, TenantId};
 
 use crate::lookup::Lookup;
+use crate::partial::LeftOut;
 use crate::{QueryEngine, QueryError};
 
 /// A trace as it was sent: spans grouped by resource and scope, ordered by start.
@@ -36,7 +37,8 @@ pub struct Trace {
 const CONCURRENT_PARTS: usize = 16;
 
 impl QueryEngine {
-    /// All spans of a trace, or `None` if there is none. `range` (ns, inclusive) only narrows where to look.
+    /// All spans of a trace, or `None` if there is none. If none was found but objects are in quarantine that may hold some,
+    /// the trace is empty and partial. `range` (ns, inclusive) only narrows where to look.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -87,8 +89,17 @@ impl QueryEngine {
             .try_collect()
             .await?;
         batches.extend(of_parts.into_iter().flatten());
+        let left_out = LeftOut::default();
+        left_out.add(snapshot.quarantined.iter().filter(|entry| match entry.dataset {
+            Dataset::Spans => within(entry.min_ts, entry.max_ts),
+            _ => true,
+        }));
+        let partial = left_out.reason();
         if batches.is_empty() {
-            return Ok(None);
+            return Ok(partial.map(|reason| Trace {
+                resource_spans: Vec::new(),
+                partial: Some(reason),
+            }));
         }
         let datasets = [Dataset::Resources];
         let resources = self.lookup(tenant, &snapshot, Dataset::Resources, &datasets).await?;
@@ -98,7 +109,7 @@ impl QueryEngine {
         }
         Ok(Some(Trace {
             resource_spans: groups.finish(),
-            partial: None,
+            partial,
         }))
     }
 }

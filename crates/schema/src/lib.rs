@@ -8,7 +8,9 @@ pub mod columns;
 mod dataset;
 pub mod sparse;
 mod tenant;
+mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock, UnixNanos};
 pub use dataset::Dataset;
 pub use tenant::{InvalidTenant, TenantId};
+pub use time::{rfc3339, time_text};

@@ -10,7 +10,6 @@
 
 mod nested;
 mod scalar;
-pub(crate) mod time;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;

@@ -9,7 +9,7 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::{Cell, hex, json_text, time};
+use super::{Cell, hex, json_text};
 
 pub(super) struct Boolean(pub BooleanArray);
 
@@ -122,7 +122,7 @@ impl Cell for Timestamp {
         let value = self.values.value(row);
         let seconds = value.div_euclid(self.per_second);
         let nanos = value.rem_euclid(self.per_second) * (1_000_000_000 / self.per_second);
-        time::rfc3339(seconds, nanos, out);
+        schema::rfc3339(seconds, nanos, out);
     }
 }
 

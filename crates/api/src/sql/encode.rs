@@ -27,6 +27,7 @@ pub(super) trait Encoder: Send {
 pub(super) fn encoder(
     format: Format,
     schema: &SchemaRef,
+    partial: Option<&str>,
     out: &mut Vec<u8>,
 ) -> Result<Option<Box<dyn Encoder>>, ArrowError> {
     Ok(match format {
@@ -35,7 +36,8 @@ pub(super) fn encoder(
             let columns = columns
                 .map(|(field, name)| json!({ "name": name, "type": field.data_type().to_string() }))
                 .collect::<Vec<_>>();
-            out.extend_from_slice(format!("{{\"columns\":{},\"data\":[", json!(columns)).as_bytes());
+            let partial = partial.map_or_else(String::new, |reason| format!("\"partial\":{},", json!(reason)));
+            out.extend_from_slice(format!("{{\"columns\":{},{partial}\"data\":[", json!(columns)).as_bytes());
             Some(Box::new(Json {
                 objects: Objects::new(schema),
                 some: false,

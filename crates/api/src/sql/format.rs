@@ -1,7 +1,9 @@
-/// How rows are written.
+/// How rows are written. Of a result that may lack rows, because damaged objects are in quarantine, the header
+/// `X-Partial-Reason` says why, whatever the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `{"columns": [{"name", "type"}], "data": [{...}, ...]}`, types in Arrow's words. An error after the first rows
+    /// `{"columns": [{"name", "type"}], "data": [{...}, ...]}`, types in Arrow's words; between the two `partial`, the
+    /// reason, if rows may be missing. An error after the first rows
     /// is a last member `error`.
     Json,
     /// One JSON object a line. An error after the first rows is a last line `{"error": {"kind", "message"}}`.
@@ -11,7 +13,8 @@ pub enum Format {
     Csv,
     /// An Arrow IPC stream. An error after the first rows breaks the connection.
     Arrow,
-    /// An aligned table for people, shown when the query has ended; limited to [`Format::TABLE_ROWS`] rows.
+    /// An aligned table for people, shown when the query has ended; limited to [`Format::TABLE_ROWS`] rows. Its last line
+    /// says why rows may be missing.
     Table,
 }
 

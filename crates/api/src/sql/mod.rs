@@ -76,6 +76,7 @@ async fn run(
     Ok(stream::Answer {
         format,
         schema: result.schema,
+        partial: result.partial,
         rows: rows.boxed(),
     })
 }

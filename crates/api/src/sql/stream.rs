@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use axum::body::Body;
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -18,12 +18,15 @@ use super::Format;
 use super::encode::{Encoder, encoder};
 use super::table::Table;
 use crate::ApiError;
+use crate::request::partial_header;
 use crate::watch::QueryWatch;
 
 /// A query that runs.
 pub(super) struct Answer {
     pub format: Format,
     pub schema: SchemaRef,
+    /// Why rows may be missing.
+    pub partial: Option<String>,
     /// Dropping it cancels the query.
     pub rows: BoxStream<'static, Result<RecordBatch, QueryError>>,
 }
@@ -33,17 +36,18 @@ const CHUNK_ROWS: usize = 1024;
 
 /// Answers with the rows, or with an error if the first of them fails.
 pub(super) async fn respond(answer: Answer, mut watch: QueryWatch) -> Response {
+    let headers = headers(answer.format, answer.partial.as_deref());
     let started = match answer.format {
         Format::Table => table(answer).await,
-        format => match start(answer).await {
-            Ok(body) => return (headers(format), Body::from_stream(chunks(body, watch))).into_response(),
+        _ => match start(answer).await {
+            Ok(body) => return (headers, Body::from_stream(chunks(body, watch))).into_response(),
             Err(error) => Err(error),
         },
     };
     match started {
         Ok(text) => {
             watch.end(QueryStatus::Ok);
-            (headers(Format::Table), text).into_response()
+            (headers, text).into_response()
         }
         Err(error) => {
             watch.end(error.query_status());
@@ -52,12 +56,13 @@ pub(super) async fn respond(answer: Answer, mut watch: QueryWatch) -> Response {
     }
 }
 
-fn headers(format: Format) -> [(header::HeaderName, &'static str); 2] {
+fn headers(format: Format, partial: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     // What was true of the newest data is not true a moment later.
-    [
-        (header::CONTENT_TYPE, format.content_type()),
-        (header::CACHE_CONTROL, "no-store"),
-    ]
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend(partial.map(partial_header));
+    headers
 }
 
 async fn table(mut answer: Answer) -> Result<Vec<u8>, ApiError> {
@@ -67,7 +72,7 @@ async fn table(mut answer: Answer) -> Result<Vec<u8>, ApiError> {
             break;
         }
     }
-    Ok(table.finish())
+    Ok(table.finish(answer.partial.as_deref()))
 }
 
 fn not_written(error: ArrowError) -> ApiError {
@@ -92,10 +97,11 @@ async fn start(answer: Answer) -> Result<Running, ApiError> {
     let Answer {
         format,
         schema,
+        partial,
         mut rows,
     } = answer;
     let mut out = Vec::new();
-    let encoder = encoder(format, &schema, &mut out)
+    let encoder = encoder(format, &schema, partial.as_deref(), &mut out)
         .map_err(not_written)?
         .ok_or_else(|| ApiError::Internal(format!("format {} does not stream", format.name())))?;
     let batch = rows.next().await.transpose()?;

@@ -63,8 +63,8 @@ impl Table {
         Ok(true)
     }
 
-    /// The table with a line that says how many rows it has.
-    pub(super) fn finish(self) -> Vec<u8> {
+    /// The table with a line that says how many rows it has, and one why some may be missing.
+    pub(super) fn finish(self, partial: Option<&str>) -> Vec<u8> {
         let mut widths = self.heads.iter().map(|head| width(head)).collect::<Vec<_>>();
         for row in &self.rows {
             for (widest, cell) in widths.iter_mut().zip(row) {
@@ -96,6 +96,9 @@ impl Table {
                 format!("(the first {rows} rows; there are more: add a LIMIT, or use the format ndjson or csv)\n")
             }
         });
+        if let Some(reason) = partial {
+            out.push_str(&format!("({reason})\n"));
+        }
         out.into_bytes()
     }
 }

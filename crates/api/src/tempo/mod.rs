@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use otlp::model::TraceId;
@@ -21,14 +21,11 @@ use query::{QueryEngine, Trace};
 use telemetry::{QueryStatus, Telemetry};
 
 use crate::ApiError;
-use crate::request::{header_text, tenant};
+use crate::request::{header_text, partial_header, tenant};
 use crate::watch::QueryWatch;
 
 /// The name of this API in our metrics.
 const API: &str = "tempo";
-
-/// Says that a trace is incomplete where the body cannot: version 1, and whoever does not look into the body.
-pub(crate) const PARTIAL_HEADER: &str = "x-partial-reason";
 
 #[derive(Clone)]
 struct Tempo {
@@ -110,8 +107,16 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
 }
 
 fn respond(version: Version, protobuf: bool, found: Option<Trace>) -> Response {
-    let Some(trace) = found else {
-        return (StatusCode::NOT_FOUND, "trace not found\n").into_response();
+    let trace = match found {
+        None => return (StatusCode::NOT_FOUND, "trace not found\n").into_response(),
+        Some(Trace {
+            resource_spans,
+            partial: Some(reason),
+        }) if resource_spans.is_empty() => {
+            let body = format!("trace not found in what can be read; {reason}\n");
+            return (StatusCode::NOT_FOUND, [partial_header(&reason)], body).into_response();
+        }
+        Some(trace) => trace,
     };
     let (kind, body) = match (version, protobuf) {
         (Version::V1, true) => ("application/protobuf", protobuf::trace(&trace.resource_spans)),
@@ -120,13 +125,9 @@ fn respond(version: Version, protobuf: bool, found: Option<Trace>) -> Response {
         (Version::V2, false) => ("application/json", json::trace_by_id_response(&trace)),
     };
     let mut response = ([(header::CONTENT_TYPE, kind)], body).into_response();
-    if let Some(reason) = trace
-        .partial
-        .as_deref()
-        .and_then(|reason| HeaderValue::from_str(reason).ok())
-    {
-        response.headers_mut().insert(PARTIAL_HEADER, reason);
-    }
+    response
+        .headers_mut()
+        .extend(trace.partial.as_deref().map(partial_header));
     response
 }
 

@@ -5,6 +5,7 @@ use otlp::model::{
 };
 
 use super::*;
+use crate::request::PARTIAL_HEADER;
 
 fn example(partial: Option<&str>) -> Trace {
     let span = Span {

@@ -2,6 +2,7 @@
 //!
 //! SQLite gets a test per case. PostgreSQL gets one test for all, because starting a server costs more than the cases.
 
+mod audit;
 mod compaction;
 mod deletions;
 mod fixture;
@@ -9,6 +10,7 @@ mod ingest;
 mod leases;
 mod migrations;
 mod orphans;
+mod quarantine;
 mod retention;
 
 use catalog::testing::PostgresServer;
@@ -77,7 +79,21 @@ cases! {
     leases::a_lease_of_a_wrong_clock_holds_nobody_up,
     leases::a_released_lease_is_fenced,
     leases::of_many_who_want_a_lease_one_gets_it,
+    audit::a_checker_sees_every_object_page_by_page,
+    audit::an_unreachable_segment_is_found,
+    audit::a_slice_beyond_its_segment_is_found,
+    audit::an_ended_part_that_is_not_queued_is_found,
+    audit::a_live_object_in_the_queue_is_found,
+    audit::an_unknown_object_in_the_queue_is_found,
+    audit::a_part_of_the_future_is_found,
+    audit::a_head_that_went_back_is_found,
+    audit::row_numbers_that_were_not_given_out_are_found,
+    audit::an_unknown_dataset_is_found,
+    quarantine::quarantined_objects_are_left_out_and_told,
+    quarantine::a_quarantine_entry_goes_with_its_object,
     migrations::down_and_up_again,
+    migrations::telemetry_survives_the_way_down_and_up,
+    migrations::a_later_version_that_only_adds_is_opened,
     migrations::a_newer_schema_is_refused,
     migrations::without_tables_the_error_says_so,
     migrations::several_processes_may_migrate_at_once,

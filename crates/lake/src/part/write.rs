@@ -17,12 +17,12 @@ use schema::sparse::{Picker, SparseArray};
 use schema::{Dataset, UnixNanos, columns};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::FORMAT_VERSION;
 use super::distinct::{self, Distinct};
 use super::encode::{Chunks, encode};
 use super::index;
 use super::merge::Merged;
 use super::order::{BLOCK_ROWS, Order, order, row_group_rows};
+use super::{FORMAT_KEY, FORMAT_VERSION};
 use crate::LakeError;
 
 /// A finished part, not yet stored.
@@ -82,7 +82,7 @@ fn properties(dataset: Dataset, physical: &SchemaRef) -> Result<WriterProperties
     let mut builder = WriterProperties::builder()
         .set_created_by(format!("otlp-rust {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![KeyValue::new(
-            "otlp_rust.format".to_owned(),
+            FORMAT_KEY.to_owned(),
             format!("{} {FORMAT_VERSION}", dataset.name()),
         )]))
         .set_compression(zstd()?)

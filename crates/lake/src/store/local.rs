@@ -37,10 +37,6 @@ impl LocalStore {
     /// # Errors
     /// When the directory cannot be created or written.
     pub fn open(root: &FsPath) -> Result<Self> {
-        let generic = |source: io::Error| object_store::Error::Generic {
-            store: "local",
-            source: Box::new(source),
-        };
         fs::create_dir_all(root).map_err(generic)?;
         let temporary = root.join(TEMPORARY);
         match fs::remove_dir_all(&temporary) {
@@ -48,6 +44,14 @@ impl LocalStore {
             _ => {}
         }
         fs::create_dir_all(&temporary).map_err(generic)?;
+        Self::beside(root)
+    }
+
+    /// Opens `root`, which exists, beside a process that may be writing there: its unfinished puts stay.
+    ///
+    /// # Errors
+    /// When the directory does not exist or cannot be read.
+    pub fn beside(root: &FsPath) -> Result<Self> {
         let root = root.canonicalize().map_err(generic)?;
         let inner = Arc::new(LocalFileSystem::new_with_prefix(&root)?);
         Ok(Self {
@@ -55,6 +59,13 @@ impl LocalStore {
             root,
             next: AtomicU64::new(0),
         })
+    }
+}
+
+fn generic(source: io::Error) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "local",
+        source: Box::new(source),
     }
 }
 

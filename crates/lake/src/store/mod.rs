@@ -42,6 +42,17 @@ impl StoreLocation {
     pub fn open(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
         match self {
             Self::Local(directory) => Ok(Arc::new(LocalStore::open(directory)?)),
+            Self::Remote { .. } => self.beside(),
+        }
+    }
+
+    /// Opens a store that exists, to look at it while others write to it.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when a local directory does not exist.
+    pub fn beside(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        match self {
+            Self::Local(directory) => Ok(Arc::new(LocalStore::beside(directory)?)),
             Self::Remote { url, options } => {
                 let (store, prefix) = object_store::parse_url_opts(url, options.iter().cloned())?;
                 if prefix == Path::default() {

@@ -8,3 +8,4 @@ mod duplicates;
 mod fixture;
 mod maintenance;
 mod rows;
+mod verify;

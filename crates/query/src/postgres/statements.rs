@@ -30,7 +30,7 @@ use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, Type};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
-use futures::{Sink, StreamExt, stream};
+use futures::{Sink, SinkExt, StreamExt, stream};
 use schema::TenantId;
 
 use crate::engine::QueryResult;
@@ -39,6 +39,10 @@ use crate::{QueryEngine, QueryError};
 
 /// Where [`SetShowHook`] keeps a client's `statement_timeout`, in ms.
 const STATEMENT_TIMEOUT: &str = "statement_timeout_ms";
+
+/// SQLSTATE of the warning that a result is partial: class 01 is a warning, and of a class of ours within it (PostgreSQL,
+/// Appendix A; SQL:2016, 24.1).
+const PARTIAL: &str = "01P99";
 
 /// Runs the statements of all connections of a listener.
 pub(super) struct Statements(Arc<Inner>);
@@ -161,13 +165,18 @@ impl Inner {
         Ok(context)
     }
 
-    async fn query(
+    async fn query<C>(
         &self,
-        client: &(impl ClientInfo + ?Sized),
+        client: &mut C,
         statement: &Statement,
         parameters: Option<ParamValues>,
         format: &Format,
-    ) -> PgWireResult<Response> {
+    ) -> PgWireResult<Response>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
         let asked = client.metadata().get(STATEMENT_TIMEOUT);
         let asked = asked.and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0);
         let limit = self.engine.options().timeout;
@@ -175,9 +184,17 @@ impl Inner {
         let context = self.session().map_err(refused)?;
         let statement = DfStatement::Statement(Box::new(statement.clone()));
         let running = self.engine.run(&context, &self.tenant, statement, parameters, timeout);
-        let QueryResult { schema, mut stream } = running.await.map_err(refused)?;
+        let QueryResult {
+            schema,
+            mut stream,
+            partial,
+        } = running.await.map_err(refused)?;
         // pgwire listens for a cancellation until it has this answer, so the work before the first row belongs in here.
         let first = stream.next().await.transpose().map_err(|e| refused(stream_error(e)))?;
+        if let Some(reason) = partial {
+            let notice = ErrorInfo::new("WARNING".to_owned(), PARTIAL.to_owned(), reason);
+            client.send(PgWireBackendMessage::NoticeResponse(notice.into())).await?;
+        }
         let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
         let fields = Arc::new(arrow_schema_to_pg_fields(&sendable(&schema), format, Some(options))?);
         let encoded = Arc::clone(&fields);
@@ -260,7 +277,7 @@ impl QueryParser for Inner {
         }
         let parsed = DfStatement::Statement(Box::new(statement.clone()));
         let planned = self.engine.plan(&session, &self.tenant, parsed);
-        let plan = planned.await.map_err(refused)?;
+        let (plan, _) = planned.await.map_err(refused)?;
         Ok(Some(Prepared { statement, plan }))
     }
 

@@ -46,6 +46,7 @@ async fn answer(format: Format, rows: Vec<Result<RecordBatch, QueryError>>) -> A
     let telemetry = Telemetry::new("test", "0");
     let watch = QueryWatch::new(telemetry.clone(), "sql", std::time::Instant::now());
     let answer = Answer {
+        partial: None,
         format,
         schema: schema(),
         rows: stream::iter(rows).boxed(),
@@ -228,6 +229,7 @@ async fn a_client_that_leaves_cancels_the_query() {
     let telemetry = Telemetry::new("test", "0");
     let watch = QueryWatch::new(telemetry.clone(), "sql", std::time::Instant::now());
     let answer = Answer {
+        partial: None,
         format: Format::Ndjson,
         schema: schema(),
         rows: rows.boxed(),

@@ -140,6 +140,11 @@ impl Chunks {
         LAST_TIMESTAMP
     }
 
+    /// The physical column with the number of a chunk's points.
+    pub const fn count(&self) -> &'static str {
+        POINTS
+    }
+
     /// Whether all points of a chunk have the same value in the column.
     pub fn is_constant(&self, column: &str) -> bool {
         matches!(column, "series_id" | "flags" | "bounds")

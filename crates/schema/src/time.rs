@@ -2,11 +2,13 @@
 
 use std::io::Write as _;
 
+use crate::UnixNanos;
+
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Appends `2026-01-02T03:04:05.000000006Z`: always UTC, always nine digits, so that text sorts like time. `nanos` is
 /// below 10^9. Years outside 0 to 9999 have more digits or a sign, which RFC 3339 does not know but ISO 8601 does.
-pub(crate) fn rfc3339(seconds: i64, nanos: i64, out: &mut Vec<u8>) {
+pub fn rfc3339(seconds: i64, nanos: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));
     let second = seconds.rem_euclid(SECONDS_PER_DAY);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
@@ -17,13 +19,15 @@ pub(crate) fn rfc3339(seconds: i64, nanos: i64, out: &mut Vec<u8>) {
     );
 }
 
-/// A time in nanoseconds since the Unix epoch as the text that [`rfc3339`] appends.
-pub(crate) fn time(nanos: i64) -> String {
-    const SECOND: i64 = 1_000_000_000;
+/// A time as [`rfc3339`] writes it.
+pub fn time_text(time: UnixNanos) -> String {
     let mut text = Vec::with_capacity(30);
-    rfc3339(nanos.div_euclid(SECOND), nanos.rem_euclid(SECOND), &mut text);
-    // Digits and signs are UTF-8.
-    String::from_utf8(text).unwrap_or_default()
+    rfc3339(
+        time.div_euclid(1_000_000_000),
+        time.rem_euclid(1_000_000_000),
+        &mut text,
+    );
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
@@ -58,7 +62,7 @@ mod tests {
             (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
             (i64::MIN, "1677-09-21T00:12:43.145224192Z"),
         ] {
-            assert_eq!(super::time(nanos), expected);
+            assert_eq!(super::time_text(nanos), expected);
         }
     }
 

@@ -1,0 +1,2 @@
+DROP TABLE catalog_reader;
+DROP TABLE quarantine;
