@@ -6,6 +6,7 @@ mod compaction;
 mod deletions;
 mod duplicates;
 mod fixture;
+mod golden;
 mod maintenance;
 mod rows;
 mod verify;
