@@ -74,7 +74,7 @@ fn escape(name: &str) -> String {
     name.replace('\\', "\\\\").replace('\0', "\\0")
 }
 
-fn unescape(stored: &str) -> String {
+pub(crate) fn unescape(stored: &str) -> String {
     let mut name = String::with_capacity(stored.len());
     let mut chars = stored.chars();
     while let Some(c) = chars.next() {

@@ -10,7 +10,7 @@ use schema::{Clock, Dataset, TenantId, UnixNanos};
 
 use crate::db::{Tx, Value};
 use crate::{
-    Backlog, Catalog, CatalogError, Lease, LevelSize, Replacement, Result, datasets, gc, leases, parts, rules, segments,
+    Backlog, Catalog, CatalogError, Lease, LevelSize, Replacement, Result, datasets, ducklake, gc, leases, parts, rules, segments,
 };
 
 impl Catalog {
@@ -131,18 +131,23 @@ impl Catalog {
             all_live("parts", change.parts.len(), gone.len())?;
             gc::queue_parts(tx, change.parts.clone(), now, due).await?;
         }
-        parts::insert(tx, dataset_id, &change.add, sequence, now).await?;
+        if !change.add.is_empty() {
+            let schema_seq = ducklake::publish(tx, &change.tenant, dataset_id, sequence).await?;
+            parts::insert(tx, dataset_id, &change.add, sequence, schema_seq, now).await?;
+        }
         Ok((sequence, ids))
     }
 }
 
 /// Moves the snapshot sequence; until the transaction ends no other can.
 pub(crate) async fn next_sequence(tx: &mut Tx, now: UnixNanos) -> Result<i64> {
-    let sql = "UPDATE lake_head SET sequence = sequence + 1 WHERE id = 1 RETURNING sequence";
-    let sequence = segments::only(&tx.fetch(sql, Vec::new()).await?)?.int(0)?;
+    let sql = "UPDATE lake_head SET sequence = sequence + 1 WHERE id = 1 RETURNING sequence, schema_version";
+    let moved = tx.fetch(sql, Vec::new()).await?;
+    let moved = segments::only(&moved)?;
+    let (sequence, schema_version) = (moved.int(0)?, moved.int(1)?);
     tx.execute(
-        "INSERT INTO lake_commit (seq, committed_at) VALUES ($1, $2)",
-        vec![sequence.into(), now.into()],
+        "INSERT INTO lake_commit (seq, committed_at, schema_version) VALUES ($1, $2, $3)",
+        vec![sequence.into(), now.into(), schema_version.into()],
     )
     .await?;
     Ok(sequence)

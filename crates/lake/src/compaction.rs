@@ -301,6 +301,7 @@ impl Lake {
             level,
             path,
             rows: part.rows as i64,
+            file_rows: part.file_rows as i64,
             bytes,
             footer_bytes: part.footer_bytes as i64,
             min_ts: part.min_ts,

@@ -13,6 +13,7 @@ mod clock;
 mod commit;
 mod compaction;
 mod deletion;
+pub mod ducklake;
 mod error;
 pub mod host;
 mod maintenance;

@@ -11,6 +11,7 @@ use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions
 use limits::{Allowance, LimitOptions, Limits, RedisOptions, Sharing};
 use memory::Budget;
 use query::QueryOptions;
+use schema::Clock as _;
 use telemetry::Telemetry;
 use url::Url;
 
@@ -38,6 +39,10 @@ pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
     let clock = CatalogClock::start(&catalog)
         .await
         .context("the catalog does not tell the time")?;
+    catalog
+        .publish_lake(&lake::ducklake::definition(), &data_path(config)?, clock.now())
+        .await
+        .with_context(|| format!("cannot publish the catalog {} as DuckLake", config.catalog.url))?;
     let sizes = CacheSizes::split(config.cache.max_bytes, location.is_local());
     // Caches have what they may hold for themselves; the rest is one budget.
     let limit = config.memory.bytes.saturating_sub(config.cache.max_bytes);
@@ -96,6 +101,18 @@ pub async fn existing_catalog(config: &Config) -> Result<Catalog> {
         bail!("there is no catalog at {}; is --data-dir right?", path.display());
     }
     connect(config).await
+}
+
+/// Where the paths of objects begin, as DuckDB names places.
+fn data_path(config: &Config) -> Result<String> {
+    let place = match &config.store.url {
+        config::StoreUrl::Local { path } => {
+            let path = std::path::absolute(path).with_context(|| format!("no such directory: {}", path.display()))?;
+            path.display().to_string()
+        }
+        url => url.to_string(),
+    };
+    Ok(format!("{}/", place.trim_end_matches('/')))
 }
 
 async fn catalog(config: &Config) -> Result<Catalog> {

@@ -83,6 +83,23 @@ impl Database {
             CatalogUrl::SqliteMemory => panic!("nobody else reaches a database in memory"),
         }
     }
+
+    /// The texts that a query behind the catalog's back gives.
+    pub async fn texts(&self, sql: &'static str) -> Vec<String> {
+        use sqlx::ConnectOptions as _;
+        match &self.0 {
+            CatalogUrl::Sqlite(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let query = sqlx::query_scalar(sql);
+                query.fetch_all(&mut options.connect().await.unwrap()).await.unwrap()
+            }
+            CatalogUrl::Postgres(options) => {
+                let query = sqlx::query_scalar(sql);
+                query.fetch_all(&mut options.connect().await.unwrap()).await.unwrap()
+            }
+            CatalogUrl::SqliteMemory => panic!("nobody else reaches a database in memory"),
+        }
+    }
 }
 
 pub fn tenant(name: &str) -> TenantId {
@@ -146,6 +163,7 @@ pub fn part(path: &str, level: i32, range: (i64, i64)) -> NewPart {
         level,
         path: path.into(),
         rows: 100,
+        file_rows: 100,
         bytes: 1_000,
         footer_bytes: 50,
         min_ts: range.0,

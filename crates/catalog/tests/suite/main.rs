@@ -5,6 +5,7 @@
 mod audit;
 mod compaction;
 mod deletions;
+mod ducklake;
 mod fixture;
 mod ingest;
 mod leases;
@@ -75,6 +76,10 @@ cases! {
     orphans::an_object_is_committed_or_condemned,
     orphans::a_commit_that_comes_too_late_is_refused,
     orphans::a_grace_begins_when_objects_are_replaced,
+    ducklake::columns_appear_with_the_parts_that_may_hold_them,
+    ducklake::names_that_differ_in_case_alone_go,
+    ducklake::publishing_again_changes_nothing,
+    ducklake::the_views_go_and_come_back,
     leases::a_lease_has_one_holder_until_it_expires,
     leases::a_lease_of_a_wrong_clock_holds_nobody_up,
     leases::a_released_lease_is_fenced,

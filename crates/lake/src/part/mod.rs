@@ -20,7 +20,7 @@ mod runs;
 pub(crate) mod texts;
 mod write;
 
-pub use encode::{BlockColumn, Chunks, block_columns, body, decode};
+pub use encode::{BlockColumn, Chunks, block_columns, body, decode, stored_fields};
 pub(crate) use encode::{decode_blocks, encode_rows};
 pub use merge::{Merged, merge};
 pub use order::{BLOCK_ROWS, ROW_GROUP_ROWS};

@@ -34,6 +34,8 @@ pub struct WrittenPart {
     pub rows: usize,
     /// Rows that are not in it because an equal one is.
     pub duplicates: usize,
+    /// Rows of the Parquet file, which of points are chunks.
+    pub file_rows: usize,
     /// Least time of a row, ns.
     pub min_ts: UnixNanos,
     /// Greatest time of a row, ns.
@@ -164,14 +166,14 @@ fn dense(rows: &Merged, wanted: impl Fn(&Field) -> bool) -> Result<RecordBatch, 
     Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
 }
 
-/// Writes a row group: columns of texts and ids by [`Distinct`], the others by Parquet's writer.
+/// Writes a row group and returns its number of rows: columns of texts and ids by [`Distinct`], the others by Parquet's writer.
 fn write_group(
     file: &mut SerializedFileWriter<Vec<u8>>,
     writers: Vec<ArrowColumnWriter>,
     dataset: Dataset,
     rows: &Merged,
     distinct: &mut Distinct,
-) -> Result<(), LakeError> {
+) -> Result<usize, LakeError> {
     let (properties, leaves) = (file.properties().clone(), file.schema_descr().columns().to_vec());
     // Texts are written as they are; nothing is encoded against them.
     let as_it_is = |field: &Field| {
@@ -205,7 +207,7 @@ fn write_group(
         group.append_column(&bytes, close)?;
     }
     group.close()?;
-    Ok(())
+    Ok(encoded.num_rows())
 }
 
 /// Sorts and writes rows. CPU-bound: call it where blocking is allowed.
@@ -227,6 +229,7 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
     let (mut writer, factory) = writer.into_serialized_writer()?;
     let mut distinct = Distinct::new(zstd()?, page_rows(dataset))?;
     let pickers = merged.columns.iter().map(Picker::new).collect::<Vec<_>>();
+    let mut file_rows = 0;
     for (number, rows) in rows.chunks(row_group_rows(dataset)).enumerate() {
         let columns = pickers.iter().map(|picker| picker.pick(rows));
         let group = Merged {
@@ -236,7 +239,7 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
             inputs: Vec::new(),
         };
         let writers = factory.create_column_writers(number)?;
-        write_group(&mut writer, writers, dataset, &group, &mut distinct)?;
+        file_rows += write_group(&mut writer, writers, dataset, &group, &mut distinct)?;
     }
     let index_offset = writer.bytes_written();
     let trace_index = index::encode(traces);
@@ -250,6 +253,7 @@ pub fn write(dataset: Dataset, merged: Merged) -> Result<WrittenPart, LakeError>
     Ok(WrittenPart {
         rows: rows.len(),
         duplicates,
+        file_rows,
         min_ts,
         max_ts,
         footer_bytes: bytes.len() - footer_from,

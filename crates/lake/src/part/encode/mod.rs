@@ -50,6 +50,18 @@ pub fn block_columns(dataset: Dataset) -> &'static [BlockColumn] {
     }
 }
 
+/// All columns that a part of the dataset may hold beside those of attributes.
+pub fn stored_fields(dataset: Dataset) -> Vec<Field> {
+    if let Some(chunks) = Chunks::of(dataset) {
+        return chunks.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+    }
+    let mut fields = [columns::fixed(dataset), columns::stored(dataset)].concat();
+    if dataset == Dataset::Spans {
+        fields.push(spans::ordinal_field());
+    }
+    fields
+}
+
 /// Rows that are about to be merged, in any order: what is rewritten row by row.
 ///
 /// # Errors

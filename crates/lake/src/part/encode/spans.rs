@@ -30,6 +30,11 @@ pub(super) const BLOCK_COLUMNS: &[BlockColumn] = &[BlockColumn {
     stored: &["trace_id", "span_id", ORDINAL, PARENT],
 }];
 
+/// The column of ordinals.
+pub(super) fn ordinal_field() -> Field {
+    Field::new(ORDINAL, DataType::UInt16, true)
+}
+
 /// The rows of each trace of a block.
 struct Traces {
     /// For each row, the number of its trace.
@@ -120,11 +125,10 @@ pub(super) fn encode(batch: RecordBatch) -> Result<RecordBatch, LakeError> {
             }
         }
     }
-    let ordinal = Field::new(ORDINAL, DataType::UInt16, true);
     replace_parents(
         &batch,
         Arc::new(elsewhere.finish()),
-        Some((ordinal, Arc::new(ordinals.finish()))),
+        Some((ordinal_field(), Arc::new(ordinals.finish()))),
     )
 }
 
