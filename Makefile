@@ -4,7 +4,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 DATA_DIR ?= ./data
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-rust test-e2e torture bench lint fmt setup clean
+.PHONY: help run demo test test-rust test-e2e torture bench fuzz lint fmt setup clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-e2e: setup ## only the black-box tests (E2E_ARGS="-k crash" picks some)
 
 torture: setup ## faults against real processes, compared with a ledger (SEED=1 MINUTES=5 OUT=table.md; docs/guides/torture.md)
 	scripts/torture.sh $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(TORTURE_ARGS)
+
+fuzz: setup ## the fuzz tests for long (FUZZ_ROUNDS=100000 seeds for each target, from FUZZ_SEED=1), with a limit on memory
+	scripts/fuzz.sh
 
 bench: ## build the release binaries, measure, write benches/results
 	$(BUILD)

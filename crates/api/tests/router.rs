@@ -310,3 +310,22 @@ async fn a_query_that_multiplies_rows_is_stopped_in_time() {
         assert_eq!((answer.status, answer.kind()), (504, "timeout".into()), "{query}");
     }
 }
+
+/// Targets of requests that no client sends: refused or answered, never a failure of the server.
+#[test]
+fn mutated_requests_are_answered_or_refused() {
+    use testkit::fuzz;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Server::start());
+    fuzz::run(&fuzz::lines("http"), 500, |input| {
+        let (method, target) = input.split_at(input.iter().position(|&b| b == b' ').unwrap_or(input.len()));
+        let target = target.trim_ascii();
+        for header in ["default", "x y", "..", "a/b"] {
+            let request = Request::builder().method(method).uri(target).header("X-Scope-OrgID", header);
+            // What is no HTTP at all does not reach the router.
+            let Ok(request) = request.body(Body::from("SELECT 1")) else { return };
+            let answer = runtime.block_on(server.send(request));
+            assert!(answer.status < 500 || answer.status == 501, "{}: {}", answer.status, answer.text());
+        }
+    });
+}

@@ -59,3 +59,23 @@ pub(crate) fn decoder(encoding: Encoding, body: &[u8]) -> io::Result<Box<dyn Rea
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a body says of itself, it is read to its end, to an error or to the limit.
+    #[test]
+    fn mutated_bodies_end() {
+        const LIMIT: u64 = 1 << 16;
+        testkit::fuzz::run(&testkit::fuzz::corpus("compressed"), 5_000, |input| {
+            for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
+                if let Ok(reader) = decoder(encoding, input) {
+                    let mut body = Vec::new();
+                    let _ = reader.take(LIMIT).read_to_end(&mut body);
+                    assert!(body.len() as u64 <= LIMIT);
+                }
+            }
+        });
+    }
+}

@@ -211,9 +211,17 @@ impl PartReader {
         let cut = |range: &Range<u64>| {
             let at = joined.partition_point(|j| j.end < range.end);
             let (from, bytes) = (joined[at].start, &fetched[at]);
-            bytes.slice((range.start - from) as usize..(range.end - from) as usize)
+            let (start, end) = ((range.start - from) as usize, (range.end - from) as usize);
+            // Stores give what there is: the object is shorter than its catalog row says, or its footer is damaged.
+            if start > end || end > bytes.len() {
+                return Err(object_store::Error::Generic {
+                    store: "lake",
+                    source: format!("{} has no bytes {range:?}", self.file.path).into(),
+                });
+            }
+            Ok(bytes.slice(start..end))
         };
-        Ok(ranges.iter().map(cut).collect())
+        ranges.iter().map(cut).collect()
     }
 }
 

@@ -328,6 +328,49 @@ mod tests {
         assert!((0..330).map(at).eq(expected.iter().copied()));
     }
 
+    /// Whatever arrow's kernels do with the dense form, the sparse form gives too.
+    #[test]
+    fn random_columns_do_what_dense_ones_do() {
+        use arrow::compute::{concat, filter, take};
+        use testkit::fuzz::Source;
+        for seed in 0..300 {
+            let mut source = Source::new(seed);
+            let mut column = |kind: usize, share: usize| -> ArrayRef {
+                let rows = source.below(200);
+                let mut values = (0..rows).map(|_| (source.below(10) < share).then(|| source.number() as i64));
+                if kind == 0 {
+                    Arc::new(values.by_ref().collect::<Int64Array>())
+                } else {
+                    Arc::new(values.map(|v| v.map(|v| "x".repeat(v as usize % 4))).collect::<StringArray>())
+                }
+            };
+            let kind = seed as usize % 2;
+            let dense = [0, 3, 10].map(|share| column(kind, share));
+            let sparse = dense.each_ref().map(|d| SparseArray::from_dense(d).unwrap());
+            for (dense, sparse) in dense.iter().zip(&sparse) {
+                assert_eq!(&sparse.dense(), dense, "seed {seed}");
+            }
+            let joined = dense.iter().zip(sparse).map(|(d, s)| (d.len(), Some(s))).collect::<Vec<_>>();
+            let joined = SparseArray::concat(&joined).unwrap();
+            let whole = concat(&dense.each_ref().map(|d| d.as_ref())).unwrap();
+            assert_eq!(joined.dense(), whole, "seed {seed}");
+            if whole.is_empty() {
+                continue;
+            }
+            let rows = (0..source.below(300)).map(|_| source.below(whole.len()) as u32).collect::<Vec<_>>();
+            let picked = Picker::new(&joined).pick(&rows).unwrap().dense();
+            assert_eq!(picked, take(&whole, &arrow::array::UInt32Array::from(rows), None).unwrap(), "seed {seed}");
+            let mask = (0..whole.len()).map(|_| source.below(2) == 0).collect::<Vec<_>>();
+            let mask = BooleanArray::from(mask);
+            let field = Field::new("x", whole.data_type().clone(), true);
+            let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::clone(&whole)]).unwrap();
+            let kept = SparseBatch::from_dense(&batch).unwrap().filter(&mask).unwrap();
+            if let Some(kept) = kept.column("x") {
+                assert_eq!(kept.dense(), filter(&whole, &mask).unwrap(), "seed {seed}");
+            }
+        }
+    }
+
     #[test]
     fn refuses_what_does_not_fit() {
         let values: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));

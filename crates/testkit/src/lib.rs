@@ -1,4 +1,4 @@
-//! Real servers and failing stores for tests and benchmarks, never part of the product.
+//! Real servers, failing stores and hostile bytes for tests and benchmarks, never part of the product.
 //!
 //! A fake object store hides what breaks in practice: request signing, conditional puts, range reads, listing. So tests that
 //! need S3 talk HTTP to a real S3 implementation (`s3s-fs`) that keeps its objects in a local folder. [`s3::S3Endpoint`] runs
@@ -9,4 +9,5 @@
 //! folder is the caller's. On failure a request gets an S3 error; the endpoint itself keeps running.
 
 pub mod faulty;
+pub mod fuzz;
 pub mod s3;

@@ -105,6 +105,17 @@ cases! {
     migrations::a_reopened_catalog_knows_everything,
 }
 
+#[test]
+fn mutated_addresses_are_addresses_or_errors() {
+    use testkit::fuzz;
+    fuzz::run(&fuzz::lines("addresses"), 20_000, |input| {
+        match catalog::CatalogUrl::parse(&String::from_utf8_lossy(input)) {
+            Ok(url) => assert!(!url.to_string().is_empty()),
+            Err(error) => assert!(!error.is_retryable()),
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_catalog_in_memory_works() {
     ingest::a_commit_is_in_the_next_snapshot(Database::new("sqlite::memory:")).await;

@@ -1,5 +1,6 @@
 //! The configuration from the outside: sources in, a `Config` or every problem out.
 
+mod hostile;
 mod layers;
 mod print;
 mod reference;

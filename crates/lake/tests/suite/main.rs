@@ -7,6 +7,8 @@ mod deletions;
 mod duplicates;
 mod fixture;
 mod golden;
+mod hostile;
 mod maintenance;
 mod rows;
+mod segments;
 mod verify;

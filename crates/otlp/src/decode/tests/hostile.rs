@@ -1,15 +1,13 @@
 //! Bytes that are nearly a request.
 //!
-//! A seeded mutation fuzzer with prost as its judge, bounded so that it runs with every test run. A failure names the
-//! seed; `OTLP_FUZZ_SEED` starts there, and `OTLP_FUZZ_ROUNDS` sets how many seeds to try.
+//! Mutated by `testkit::fuzz`, with prost as the judge: requests of the corpus, and random ones in the middle of a batch.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use schema::Dataset;
+use testkit::fuzz::{self, Source, mutate};
 
 use super::context;
 use super::messages::Messages;
@@ -113,42 +111,10 @@ fn a_request_cut_anywhere_leaves_the_batch_as_it_was() {
     }
 }
 
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
-    for _ in 0..rng.random_range(1..6) {
-        if bytes.is_empty() {
-            bytes.push(rng.random());
-        }
-        let at = rng.random_range(0..bytes.len());
-        match rng.random_range(0..7) {
-            0 => bytes[at] ^= 1 << rng.random_range(0..8),
-            1 => bytes[at] = rng.random(),
-            2 => drop(bytes.remove(at)),
-            3 => bytes.insert(at, rng.random()),
-            // Lengths, mostly: a little more or less than there is.
-            4 => bytes[at] = bytes[at].wrapping_add([1, 255, 128][rng.random_range(0..3)]),
-            5 => {
-                let from = rng.random_range(0..other.len());
-                let until = (from + rng.random_range(1..40)).min(other.len());
-                bytes.splice(at..at, other[from..until].iter().copied());
-            }
-            _ => {
-                let until = (at + rng.random_range(1..20)).min(bytes.len());
-                bytes.drain(at..until);
-            }
-        }
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[test]
 fn mutated_requests_never_panic_nor_spoil_the_batch() {
-    let first = number("OTLP_FUZZ_SEED").unwrap_or(1);
-    let rounds = number("OTLP_FUZZ_ROUNDS").unwrap_or(60);
-    for seed in first..first + rounds {
-        let result = std::panic::catch_unwind(|| fuzz(seed));
+    for seed in fuzz::seeds(60) {
+        let result = std::panic::catch_unwind(|| append_mutated(seed));
         assert!(
             result.is_ok(),
             "run again with OTLP_FUZZ_SEED={seed} OTLP_FUZZ_ROUNDS=1"
@@ -156,8 +122,8 @@ fn mutated_requests_never_panic_nor_spoil_the_batch() {
     }
 }
 
-fn fuzz(seed: u64) {
-    let mut rng = StdRng::seed_from_u64(seed);
+fn append_mutated(seed: u64) {
+    let mut source = Source::new(seed);
     let known = KnownIds::default();
     let mut batch = TenantBatch::default();
     let mut message_seed = seed << 20;
@@ -170,8 +136,8 @@ fn fuzz(seed: u64) {
     let alone = items(finish(&mut batch));
     for _ in 0..40 {
         let mut bad = good.clone();
-        mutate(&mut bad, &other, &mut rng);
-        let before = rng.random_bool(0.5);
+        mutate(&mut bad, &other, &mut source);
+        let before = source.below(2) == 0;
         if before {
             batch.append(signal, &good, context(&known)).unwrap();
         }
@@ -182,7 +148,7 @@ fn fuzz(seed: u64) {
         } else if outcome.is_none() {
             assert!(finished.rows.is_empty());
         }
-        if rng.random_bool(0.1) {
+        if source.below(10) == 0 {
             known.insert(&finished_ids(&mut batch, signal, &good, &known), super::NOW);
         }
     }
@@ -191,4 +157,15 @@ fn fuzz(seed: u64) {
 fn finished_ids(batch: &mut TenantBatch, signal: Signal, good: &[u8], known: &KnownIds) -> Vec<[u8; 16]> {
     batch.append(signal, good, context(known)).unwrap();
     finish(batch).ids
+}
+
+#[test]
+fn mutated_requests_of_the_corpus_end() {
+    fuzz::run(&fuzz::corpus("otlp_protobuf"), 3_000, |input| {
+        for signal in SIGNALS {
+            let (mut batch, known) = (TenantBatch::default(), KnownIds::default());
+            append_bad(&mut batch, signal, input, &known);
+            finish(&mut batch);
+        }
+    });
 }

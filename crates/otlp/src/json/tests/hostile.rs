@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::encode;
 use crate::oracle::Random;
+use testkit::fuzz;
 
 type Transcode = fn(&[u8], &mut Vec<u8>, JsonLimits) -> Result<(), JsonError>;
 
@@ -109,6 +110,25 @@ fn values_of_every_wrong_type_are_errors_or_ignored() {
             json = original;
         }
     }
+}
+
+/// What is taken is protobuf, and what is refused leaves nothing behind.
+#[test]
+fn mutated_requests_of_the_corpus_end() {
+    fuzz::run(&fuzz::corpus("otlp_json"), 3_000, |input| {
+        for (number, transcode) in ALL.into_iter().enumerate() {
+            let mut out = Vec::new();
+            if transcode(input, &mut out, JsonLimits::default()).is_err() {
+                assert!(out.is_empty());
+                continue;
+            }
+            match number {
+                0 => drop(ExportTraceServiceRequest::decode(&*out).unwrap()),
+                1 => drop(ExportLogsServiceRequest::decode(&*out).unwrap()),
+                _ => drop(ExportMetricsServiceRequest::decode(&*out).unwrap()),
+            }
+        }
+    });
 }
 
 proptest! {

@@ -25,10 +25,22 @@ struct Point {
     count: u64,
     sum: Option<u64>,
     min: Option<u64>,
+    max: Option<u64>,
     bounds: Option<Vec<u64>>,
     buckets: Option<Vec<u64>>,
-    scale: Option<i32>,
-    positive: Option<Vec<u64>>,
+    /// Of an exponential histogram.
+    exponential: Option<Exponential>,
+    /// Of a summary: quantiles and their values.
+    quantiles: Option<[Vec<u64>; 2]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Exponential {
+    scale: i32,
+    zero_count: u64,
+    zero_threshold: Option<u64>,
+    positive: (i32, Vec<u64>),
+    negative: Option<(i32, Vec<u64>)>,
 }
 
 /// The values, unless all are null.
@@ -67,6 +79,14 @@ fn batch(dataset: Dataset, points: &[Point]) -> RecordBatch {
         let array: Float64Array = all.into_iter().map(|b| b.map(f64::from_bits)).collect();
         Some(Arc::new(array) as ArrayRef)
     };
+    let integers = |of: &dyn Fn(&Exponential) -> Option<i32>| {
+        let all = optional(points.iter().map(|p| of(p.exponential.as_ref()?)))?;
+        Some(Arc::new(all.into_iter().collect::<Int32Array>()) as ArrayRef)
+    };
+    let counts_of = |of: &dyn Fn(&Exponential) -> Option<Vec<u64>>| {
+        lists_of_counts(points.iter().map(|p| of(p.exponential.as_ref()?)).collect())
+    };
+    let quantiles = |which: usize| lists_of_bits(points.iter().map(|p| Some(p.quantiles.as_ref()?[which].clone())).collect());
     let utc = |array: TimestampNanosecondArray| Some(Arc::new(array.with_timezone("UTC")) as ArrayRef);
     let column = |name: &str| -> Option<ArrayRef> {
         match name {
@@ -91,13 +111,20 @@ fn batch(dataset: Dataset, points: &[Point]) -> RecordBatch {
             "min" => doubles(&|p| p.min),
             "bounds" => Some(lists_of_bits(points.iter().map(|p| p.bounds.clone()).collect())),
             "bucket_counts" => Some(lists_of_counts(points.iter().map(|p| p.buckets.clone()).collect())),
-            "scale" => Some(Arc::new(
-                optional(points.iter().map(|p| p.scale))?
-                    .into_iter()
-                    .collect::<Int32Array>(),
-            )),
-            "positive_counts" => Some(lists_of_counts(points.iter().map(|p| p.positive.clone()).collect())),
-            _ => None,
+            "max" => doubles(&|p| p.max),
+            "scale" => integers(&|e| Some(e.scale)),
+            "zero_count" => {
+                let all = optional(points.iter().map(|p| Some(p.exponential.as_ref()?.zero_count)))?;
+                Some(Arc::new(all.into_iter().collect::<UInt64Array>()))
+            }
+            "zero_threshold" => doubles(&|p| p.exponential.as_ref()?.zero_threshold),
+            "positive_offset" => integers(&|e| Some(e.positive.0)),
+            "positive_counts" => Some(counts_of(&|e| Some(e.positive.1.clone()))),
+            "negative_offset" => integers(&|e| Some(e.negative.as_ref()?.0)),
+            "negative_counts" => Some(counts_of(&|e| Some(e.negative.as_ref()?.1.clone()))),
+            "quantiles" => Some(quantiles(0)),
+            "quantile_values" => Some(quantiles(1)),
+            name => panic!("no test has values for {name}"),
         }
     };
     let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns::fixed(dataset)
@@ -160,6 +187,21 @@ fn counts(random: &mut StdRng, width: usize) -> Vec<u64> {
         .collect()
 }
 
+fn exponential(random: &mut StdRng, kind: u32) -> Exponential {
+    let mut buckets = || {
+        let width = random.random_range(0..5);
+        (random.random_range(-9..9), counts(random, width))
+    };
+    let (positive, negative) = (buckets(), buckets());
+    Exponential {
+        scale: random.random_range(-10..20),
+        zero_count: random.random(),
+        zero_threshold: random.random_bool(0.5).then(|| double(random, kind)),
+        positive,
+        negative: random.random_bool(0.5).then_some(negative),
+    }
+}
+
 /// Series of every sort, with resets, gaps, changing bounds and extreme counts.
 fn points(random: &mut StdRng, dataset: Dataset) -> Vec<Point> {
     let mut points = Vec::new();
@@ -202,9 +244,14 @@ fn points(random: &mut StdRng, dataset: Dataset) -> Vec<Point> {
                 if random.random_range(0..steady) == 0 {
                     point.min = random.random_bool(0.9).then(|| double(random, kind));
                 }
-                let exponential = random.random_range(0..30) == 0;
-                point.scale = exponential.then_some(3);
-                point.positive = exponential.then(|| counts(random, 3));
+                if random.random_range(0..steady) == 0 {
+                    point.max = random.random_bool(0.9).then(|| double(random, kind));
+                }
+                point.exponential = (random.random_range(0..30) == 0).then(|| exponential(random, kind));
+                point.quantiles = (random.random_range(0..30) == 0).then(|| {
+                    let width = random.random_range(0..4);
+                    [0, kind].map(|kind| (0..width).map(|_| double(random, kind)).collect())
+                });
             } else if random.random_range(0..steady) == 0 {
                 let integer = random.random_bool(0.5);
                 let any = random.random_bool(0.95);

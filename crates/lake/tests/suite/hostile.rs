@@ -1,0 +1,119 @@
+//! Objects that are not what was written, although checksum and catalog vouch for them: an error, or other rows, and no panic.
+
+use std::sync::Arc;
+
+use lake::part::{Chunks, index};
+use lake::segment::{self, Rows};
+use lake::{PartFile, RowReader};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use schema::Dataset;
+use schema::sparse::SparseBatch;
+use testkit::fuzz::{self, Source};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::fixture::*;
+use crate::rows::random_batch;
+
+fn slice_of(dataset: Dataset) -> Vec<u8> {
+    let batch = random_batch(dataset, 5, 60, NOON, NOON + SECOND);
+    let rows = Rows {
+        tenant: tenant("a"),
+        dataset,
+        batch: SparseBatch::from_dense(&batch).unwrap(),
+    };
+    let encoded = segment::encode(&[rows]).unwrap();
+    let slice = &encoded.slices[0];
+    encoded.bytes[slice.offset as usize..(slice.offset + slice.length) as usize].to_vec()
+}
+
+fn read_slice(bytes: &[u8]) {
+    if let Ok(batch) = segment::decode_slice(bytes, xxh3_64(bytes) as i64, "s") {
+        // A few rows were written; a batch that claims many has no memory for them until somebody asks for it.
+        if batch.num_rows() < 1 << 20 {
+            let _ = batch.to_dense();
+        }
+    }
+}
+
+#[test]
+fn mutated_slices_are_errors() {
+    let slices = Dataset::ALL.map(slice_of);
+    fuzz::run(&slices, 1_500, read_slice);
+    // What is inside of the frame.
+    let streams = slices.map(|slice| zstd::decode_all(&*slice).unwrap());
+    fuzz::run(&streams, 1_500, |stream| read_slice(&zstd::bulk::compress(stream, 1).unwrap()));
+}
+
+#[test]
+fn mutated_trace_indexes_are_searched_to_an_end() {
+    let entries = (0..500u32).map(|n| index::TraceEntry::new(&n.to_be_bytes().repeat(4), n / 10));
+    fuzz::run(&[index::encode(entries.collect())], 3_000, |bytes| {
+        let entries = bytes.len() as u64 / index::ENTRY_BYTES;
+        for claimed in [0, entries, entries + 1, u64::MAX / 8] {
+            let range = index::guess(&[7; 16], claimed);
+            assert!(range.start <= range.end && range.end <= claimed);
+            let _ = index::search(&[7; 16], bytes, range, claimed);
+        }
+    });
+}
+
+/// Parts in the store are replaced by what is nearly the same, and read in all the ways there are.
+#[test]
+fn mutated_parts_are_errors() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let owner = tenant("a");
+    for dataset in Dataset::ALL {
+        let world = World::new();
+        let (part, bytes) = runtime.block_on(async {
+            let lake = world.process().await;
+            let batch = random_batch(dataset, 3, 300, NOON, NOON + SECOND);
+            put(&lake, &owner, 1, dataset, batch).await;
+            lake.compact(&owner, dataset, &options(), ALL).await.unwrap().unwrap();
+            let part = lake.catalog().live_parts(&owner, dataset).await.unwrap().remove(0);
+            let object = lake.store().get(&Path::from(part.path.as_str())).await.unwrap();
+            (part, object.bytes().await.unwrap().to_vec())
+        });
+        let footer = bytes.len() - part.footer_bytes as usize;
+        for seed in fuzz::seeds(25) {
+            let mut source = Source::new(seed);
+            let mut damaged = bytes.clone();
+            // One in two only in the footer, which decides what is read how.
+            match source.below(4) {
+                0 => damaged.truncate(source.below(bytes.len())),
+                1 => fuzz::mutate(&mut damaged, &bytes, &mut source),
+                _ => {
+                    let mut end = damaged.split_off(footer);
+                    fuzz::mutate(&mut end, &bytes, &mut source);
+                    damaged.extend(end);
+                }
+            }
+            println!("{dataset}: OTLP_FUZZ_SEED={seed}"); // the last one printed is the one that failed
+            runtime.block_on(async {
+                let length = damaged.len() as i64;
+                // A process of its own, because the other has cached what was there.
+                let lake = world.process().await;
+                let path = Path::from(part.path.as_str());
+                let store: &Arc<dyn ObjectStore> = lake.store();
+                store.put(&path, damaged.into()).await.unwrap();
+                // As long as the catalog says, and as long as it is.
+                for bytes in [part.bytes, length] {
+                    let mut part = part.clone();
+                    part.bytes = bytes;
+                    let _ = lake.part_batches(&part).await;
+                    let _ = lake.trace_blocks(&part, &[7; 16]).await;
+                    if let Ok(rows) = RowReader::open(lake.part_reader(PartFile::from(&part))).await {
+                        for group in rows.row_groups().collect::<Vec<_>>() {
+                            if let Ok(batch) = rows.read(group, |_| true, None).await {
+                                let _ = lake::part::decode(dataset, batch.clone());
+                                if let Some(chunks) = Chunks::of(dataset) {
+                                    chunks.rows(&batch, 100).for_each(|rows| drop(rows));
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Statements and bytes that no client sends: an error, and the next client is served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::{Catalog, CatalogUrl, ConnectOptions};
+use futures::StreamExt;
+use lake::{CacheSizes, Lake};
+use object_store::memory::InMemory;
+use query::{QueryEngine, QueryOptions};
+use schema::{SystemClock, TenantId};
+use telemetry::Telemetry;
+use testkit::fuzz;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+async fn engine() -> QueryEngine {
+    let catalog = Catalog::connect(&CatalogUrl::SqliteMemory, ConnectOptions::default())
+        .await
+        .unwrap();
+    catalog.migrate().await.unwrap();
+    let (sizes, telemetry) = (CacheSizes::split(1 << 20, true), Telemetry::new("test", "0"));
+    let store = Arc::new(InMemory::new());
+    let lake = Lake::new(store, catalog, Arc::new(SystemClock), "test".to_owned(), sizes, telemetry);
+    let options = QueryOptions {
+        max_memory: 64 << 20,
+        timeout: Duration::from_secs(5),
+        max_scan_bytes: 1 << 30,
+        max_rows: Some(10_000),
+        concurrency: 4,
+    };
+    QueryEngine::new(lake, options).unwrap()
+}
+
+#[test]
+fn mutated_statements_are_answered_or_refused() {
+    let runtime = Runtime::new().unwrap();
+    let engine = runtime.block_on(engine());
+    let tenant = TenantId::default();
+    fuzz::run(&fuzz::lines("sql"), 400, |input| {
+        runtime.block_on(async {
+            let text = String::from_utf8_lossy(input);
+            if let Ok(mut result) = engine.sql(&tenant, &text).await {
+                while let Some(Ok(_)) = result.stream.next().await {}
+            }
+        });
+    });
+    assert!(runtime.block_on(engine.sql(&tenant, "SELECT count(*) FROM spans")).is_ok());
+}
+
+/// `SELECT 1` as psql sends it after a start-up message.
+fn greeting() -> Vec<u8> {
+    let parameters = b"user\0postgres\0database\0otlp\0\0";
+    let mut bytes = ((8 + parameters.len()) as u32).to_be_bytes().to_vec();
+    bytes.extend(196_608u32.to_be_bytes()); // protocol 3.0
+    bytes.extend(parameters);
+    bytes.extend(b"Q\0\0\0\x0dSELECT 1\0X\0\0\0\x04");
+    bytes
+}
+
+async fn talk(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = socket.write_all(bytes).await;
+    let _ = socket.shutdown().await;
+    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the server neither answers nor hangs up");
+    answer
+}
+
+#[test]
+fn mutated_connections_hurt_nobody_else() {
+    let runtime = Runtime::new().unwrap();
+    let (address, server) = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = query::postgres::serve(engine().await, TenantId::default(), listener);
+        (address, tokio::spawn(serving))
+    });
+    fuzz::run(&fuzz::corpus("postgres"), 300, |input| {
+        runtime.block_on(talk(address, input));
+        assert!(!server.is_finished());
+    });
+    let answer = runtime.block_on(talk(address, &greeting()));
+    let completed = b"SELECT 1\0";
+    assert!(answer.windows(completed.len()).any(|w| w == completed), "{}", answer.escape_ascii());
+    server.abort();
+}
