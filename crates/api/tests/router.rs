@@ -321,11 +321,21 @@ fn mutated_requests_are_answered_or_refused() {
         let (method, target) = input.split_at(input.iter().position(|&b| b == b' ').unwrap_or(input.len()));
         let target = target.trim_ascii();
         for header in ["default", "x y", "..", "a/b"] {
-            let request = Request::builder().method(method).uri(target).header("X-Scope-OrgID", header);
+            let request = Request::builder()
+                .method(method)
+                .uri(target)
+                .header("X-Scope-OrgID", header);
             // What is no HTTP at all does not reach the router.
-            let Ok(request) = request.body(Body::from("SELECT 1")) else { return };
+            let Ok(request) = request.body(Body::from("SELECT 1")) else {
+                return;
+            };
             let answer = runtime.block_on(server.send(request));
-            assert!(answer.status < 500 || answer.status == 501, "{}: {}", answer.status, answer.text());
+            assert!(
+                answer.status < 500 || answer.status == 501,
+                "{}: {}",
+                answer.status,
+                answer.text()
+            );
         }
     });
 }

@@ -10,7 +10,8 @@ use schema::{Clock, Dataset, TenantId, UnixNanos};
 
 use crate::db::{Tx, Value};
 use crate::{
-    Backlog, Catalog, CatalogError, Lease, LevelSize, Replacement, Result, datasets, ducklake, gc, leases, parts, rules, segments,
+    Backlog, Catalog, CatalogError, Lease, LevelSize, Replacement, Result, datasets, ducklake, gc, leases, parts,
+    rules, segments,
 };
 
 impl Catalog {

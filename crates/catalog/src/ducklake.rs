@@ -93,7 +93,10 @@ impl Catalog {
         let found = self.pools.fetch(sql, Vec::new()).await?;
         let found = found.iter().map(|row| Ok((row.text(0)?, row.text(1)?)));
         let found = found.collect::<Result<HashSet<_>>>()?;
-        if entries.iter().all(|&(key, value)| found.contains(&(key.to_owned(), value.to_owned()))) {
+        if entries
+            .iter()
+            .all(|&(key, value)| found.contains(&(key.to_owned(), value.to_owned())))
+        {
             return Ok(());
         }
         let mut tx = self.pools.begin_write().await?;
@@ -103,8 +106,15 @@ impl Catalog {
         tx.execute(format!("DELETE FROM {metadata}"), Vec::new()).await?;
         let rows = entries.map(|(key, value)| vec![key.into(), value.into()]).to_vec();
         let insert = format!("INSERT INTO {metadata} (\"key\", \"value\")");
-        tx.with_rows(&insert, Rows { kinds: &[Kind::Text, Kind::Text], rows }, "")
-            .await?;
+        tx.with_rows(
+            &insert,
+            Rows {
+                kinds: &[Kind::Text, Kind::Text],
+                rows,
+            },
+            "",
+        )
+        .await?;
         let with_parts = "SELECT d.id, d.tenant FROM dataset d WHERE EXISTS \
                           (SELECT 1 FROM part p WHERE p.dataset_id = d.id AND p.end_seq IS NULL) ORDER BY d.id";
         for row in tx.fetch(with_parts, Vec::new()).await? {
@@ -141,7 +151,15 @@ async fn write_definition(tx: &mut Tx, definition: &LakeDefinition) -> Result<()
         ]
     });
     let rows = Rows {
-        kinds: &[Kind::Int, Kind::Int, Kind::Int, Kind::Int, Kind::Text, Kind::Text, Kind::Text],
+        kinds: &[
+            Kind::Int,
+            Kind::Int,
+            Kind::Int,
+            Kind::Int,
+            Kind::Text,
+            Kind::Text,
+            Kind::Text,
+        ],
         rows: rows.collect(),
     };
     let insert = "INSERT INTO lake_column (kind, id, place, parent, name, source, data_type)";
@@ -261,7 +279,12 @@ mod tests {
 
     #[test]
     fn some_names_cannot_be_shown() {
-        for (stored, shown) in [("attr.x", true), ("attr.", false), ("attr.\\0", false), ("attr.\\\\0", true)] {
+        for (stored, shown) in [
+            ("attr.x", true),
+            ("attr.", false),
+            ("attr.\\0", false),
+            ("attr.\\\\0", true),
+        ] {
             assert_eq!(can_be_shown(stored), shown, "{stored}");
         }
     }

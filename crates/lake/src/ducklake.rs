@@ -34,7 +34,16 @@ pub fn definition() -> LakeDefinition {
     for dataset in Dataset::ALL {
         let mut place = 0;
         for field in part::stored_fields(dataset) {
-            add(&mut columns, dataset, &field, field.name(), field.name(), "", 0, &mut place);
+            add(
+                &mut columns,
+                dataset,
+                &field,
+                field.name(),
+                field.name(),
+                "",
+                0,
+                &mut place,
+            );
         }
     }
     let numbers = (0..columns::BODY_NUMBERS).map(columns::body_number);
@@ -135,9 +144,15 @@ mod tests {
         let definition = definition();
         let mut seen = HashSet::new();
         for column in &definition.columns {
-            assert!((1..1 << 30).contains(&column.id) && column.parent < column.id, "{column:?}");
+            assert!(
+                (1..1 << 30).contains(&column.id) && column.parent < column.id,
+                "{column:?}"
+            );
             assert!(seen.insert((column.dataset, column.id)), "{column:?}");
-            assert!(column.parent == 0 || seen.contains(&(column.dataset, column.parent)), "{column:?}");
+            assert!(
+                column.parent == 0 || seen.contains(&(column.dataset, column.parent)),
+                "{column:?}"
+            );
         }
         for table in &definition.tables {
             assert!(seen.contains(&(table.dataset, table.time_column)), "{table:?}");

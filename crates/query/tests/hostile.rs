@@ -22,7 +22,14 @@ async fn engine() -> QueryEngine {
     catalog.migrate().await.unwrap();
     let (sizes, telemetry) = (CacheSizes::split(1 << 20, true), Telemetry::new("test", "0"));
     let store = Arc::new(InMemory::new());
-    let lake = Lake::new(store, catalog, Arc::new(SystemClock), "test".to_owned(), sizes, telemetry);
+    let lake = Lake::new(
+        store,
+        catalog,
+        Arc::new(SystemClock),
+        "test".to_owned(),
+        sizes,
+        telemetry,
+    );
     let options = QueryOptions {
         max_memory: 64 << 20,
         timeout: Duration::from_secs(5),
@@ -46,7 +53,11 @@ fn mutated_statements_are_answered_or_refused() {
             }
         });
     });
-    assert!(runtime.block_on(engine.sql(&tenant, "SELECT count(*) FROM spans")).is_ok());
+    assert!(
+        runtime
+            .block_on(engine.sql(&tenant, "SELECT count(*) FROM spans"))
+            .is_ok()
+    );
 }
 
 /// `SELECT 1` as psql sends it after a start-up message.
@@ -84,6 +95,10 @@ fn mutated_connections_hurt_nobody_else() {
     });
     let answer = runtime.block_on(talk(address, &greeting()));
     let completed = b"SELECT 1\0";
-    assert!(answer.windows(completed.len()).any(|w| w == completed), "{}", answer.escape_ascii());
+    assert!(
+        answer.windows(completed.len()).any(|w| w == completed),
+        "{}",
+        answer.escape_ascii()
+    );
     server.abort();
 }

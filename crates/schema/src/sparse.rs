@@ -341,7 +341,11 @@ mod tests {
                 if kind == 0 {
                     Arc::new(values.by_ref().collect::<Int64Array>())
                 } else {
-                    Arc::new(values.map(|v| v.map(|v| "x".repeat(v as usize % 4))).collect::<StringArray>())
+                    Arc::new(
+                        values
+                            .map(|v| v.map(|v| "x".repeat(v as usize % 4)))
+                            .collect::<StringArray>(),
+                    )
                 }
             };
             let kind = seed as usize % 2;
@@ -350,16 +354,26 @@ mod tests {
             for (dense, sparse) in dense.iter().zip(&sparse) {
                 assert_eq!(&sparse.dense(), dense, "seed {seed}");
             }
-            let joined = dense.iter().zip(sparse).map(|(d, s)| (d.len(), Some(s))).collect::<Vec<_>>();
+            let joined = dense
+                .iter()
+                .zip(sparse)
+                .map(|(d, s)| (d.len(), Some(s)))
+                .collect::<Vec<_>>();
             let joined = SparseArray::concat(&joined).unwrap();
             let whole = concat(&dense.each_ref().map(|d| d.as_ref())).unwrap();
             assert_eq!(joined.dense(), whole, "seed {seed}");
             if whole.is_empty() {
                 continue;
             }
-            let rows = (0..source.below(300)).map(|_| source.below(whole.len()) as u32).collect::<Vec<_>>();
+            let rows = (0..source.below(300))
+                .map(|_| source.below(whole.len()) as u32)
+                .collect::<Vec<_>>();
             let picked = Picker::new(&joined).pick(&rows).unwrap().dense();
-            assert_eq!(picked, take(&whole, &arrow::array::UInt32Array::from(rows), None).unwrap(), "seed {seed}");
+            assert_eq!(
+                picked,
+                take(&whole, &arrow::array::UInt32Array::from(rows), None).unwrap(),
+                "seed {seed}"
+            );
             let mask = (0..whole.len()).map(|_| source.below(2) == 0).collect::<Vec<_>>();
             let mask = BooleanArray::from(mask);
             let field = Field::new("x", whole.data_type().clone(), true);

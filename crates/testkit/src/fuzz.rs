@@ -52,7 +52,11 @@ impl Source {
 
     /// A number below `end`, 0 if that is 0.
     pub const fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { (self.number() % end as u64) as usize }
+        if end == 0 {
+            0
+        } else {
+            (self.number() % end as u64) as usize
+        }
     }
 
     fn byte(&mut self) -> u8 {
@@ -62,8 +66,30 @@ impl Source {
 
 /// Texts at which parsers of numbers, times, paths and SQL part ways.
 const WORDS: [&[u8]; 24] = [
-    b"0", b"-1", b"18446744073709551616", b"9223372036854775807", b"1e309", b"NaN", b"0x", b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"%00",
-    b"%", b"..", b"/", b"'", b"\"", b"((((((((", b"]]]]", b"{}", b"null", b"\r\n", b"--", b"\xe2\x80\xae", b";",
+    b"0",
+    b"-1",
+    b"18446744073709551616",
+    b"9223372036854775807",
+    b"1e309",
+    b"NaN",
+    b"0x",
+    b"\0",
+    b"\xff\xfe",
+    b"\xed\xa0\x80",
+    b"%00",
+    b"%",
+    b"..",
+    b"/",
+    b"'",
+    b"\"",
+    b"((((((((",
+    b"]]]]",
+    b"{}",
+    b"null",
+    b"\r\n",
+    b"--",
+    b"\xe2\x80\xae",
+    b";",
 ];
 
 /// Changes a few places; `other` lends pieces.

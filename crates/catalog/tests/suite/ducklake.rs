@@ -63,13 +63,25 @@ pub async fn columns_appear_with_the_parts_that_may_hold_them(database: Database
 
 pub async fn names_that_differ_in_case_alone_go(database: Database) {
     let catalog = database.migrated().await;
-    compact(&catalog, "s/1", &["attr.Host", "attr.", "attr.\\", "attr.\0", "attr.a", "attr.A"]).await;
+    compact(
+        &catalog,
+        "s/1",
+        &["attr.Host", "attr.", "attr.\\", "attr.\0", "attr.a", "attr.A"],
+    )
+    .await;
     compact(&catalog, "s/2", &["attr.HOST"]).await;
     compact(&catalog, "s/3", &["attr.host", "attr.İ"]).await;
     let mut columns = database.texts(COLUMNS).await;
     columns.sort();
     let expected = [
-        "attr.@1-1", "attr.A@1-1", "attr.HOST@2-2", "attr.Host@1-2", "attr.\\0@1-1", "attr.\\\\@1", "attr.a@1-1", "attr.host@3-3",
+        "attr.@1-1",
+        "attr.A@1-1",
+        "attr.HOST@2-2",
+        "attr.Host@1-2",
+        "attr.\\0@1-1",
+        "attr.\\\\@1",
+        "attr.a@1-1",
+        "attr.host@3-3",
         "attr.İ@3",
     ];
     assert_eq!(columns, expected);
@@ -83,7 +95,10 @@ pub async fn publishing_again_changes_nothing(database: Database) {
         ("one", "/moved/", &["0", "1", "2"]),
         ("two", "/moved/", &["0", "1", "2", "3"]),
     ] {
-        catalog.publish_lake(&definition(definition_name), path, NOW).await.unwrap();
+        catalog
+            .publish_lake(&definition(definition_name), path, NOW)
+            .await
+            .unwrap();
         assert_eq!(database.texts(VERSIONS).await, versions, "{definition_name} {path}");
     }
     assert_eq!(database.texts("SELECT name FROM lake_view").await, ["spans"]);

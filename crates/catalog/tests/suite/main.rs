@@ -108,12 +108,14 @@ cases! {
 #[test]
 fn mutated_addresses_are_addresses_or_errors() {
     use testkit::fuzz;
-    fuzz::run(&fuzz::lines("addresses"), 20_000, |input| {
-        match catalog::CatalogUrl::parse(&String::from_utf8_lossy(input)) {
+    fuzz::run(
+        &fuzz::lines("addresses"),
+        20_000,
+        |input| match catalog::CatalogUrl::parse(&String::from_utf8_lossy(input)) {
             Ok(url) => assert!(!url.to_string().is_empty()),
             Err(error) => assert!(!error.is_retryable()),
-        }
-    });
+        },
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,14 @@ fn mutated_files_are_taken_or_refused() {
 
 #[test]
 fn mutated_values_are_taken_or_refused() {
-    let keys = ["COMMIT__MIN_INTERVAL", "INGEST__MAX_REQUEST_BYTES", "STORE__URL", "CATALOG__URL", "SERVER__HTTP", "SERVER__ROLES"];
+    let keys = [
+        "COMMIT__MIN_INTERVAL",
+        "INGEST__MAX_REQUEST_BYTES",
+        "STORE__URL",
+        "CATALOG__URL",
+        "SERVER__HTTP",
+        "SERVER__ROLES",
+    ];
     let values = [fuzz::lines("human"), fuzz::lines("addresses")].concat();
     fuzz::run(&values, 1_000, |input| {
         let text = String::from_utf8_lossy(input);

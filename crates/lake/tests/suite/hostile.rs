@@ -42,7 +42,9 @@ fn mutated_slices_are_errors() {
     fuzz::run(&slices, 1_500, read_slice);
     // What is inside of the frame.
     let streams = slices.map(|slice| zstd::decode_all(&*slice).unwrap());
-    fuzz::run(&streams, 1_500, |stream| read_slice(&zstd::bulk::compress(stream, 1).unwrap()));
+    fuzz::run(&streams, 1_500, |stream| {
+        read_slice(&zstd::bulk::compress(stream, 1).unwrap())
+    });
 }
 
 #[test]

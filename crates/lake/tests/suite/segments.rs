@@ -22,7 +22,12 @@ fn random_rows_come_back() {
             let bytes = &encoded.bytes[slice.offset as usize..(slice.offset + slice.length) as usize];
             let read = segment::decode_slice(bytes, slice.checksum, "s").unwrap();
             assert_eq!(read.num_rows(), rows.batch.num_rows());
-            assert_eq!(read.to_dense().unwrap(), rows.batch.to_dense().unwrap(), "seed {seed}: {}", rows.dataset);
+            assert_eq!(
+                read.to_dense().unwrap(),
+                rows.batch.to_dense().unwrap(),
+                "seed {seed}: {}",
+                rows.dataset
+            );
         }
     }
 }

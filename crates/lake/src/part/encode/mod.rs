@@ -53,7 +53,12 @@ pub fn block_columns(dataset: Dataset) -> &'static [BlockColumn] {
 /// All columns that a part of the dataset may hold beside those of attributes.
 pub fn stored_fields(dataset: Dataset) -> Vec<Field> {
     if let Some(chunks) = Chunks::of(dataset) {
-        return chunks.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        return chunks
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone())
+            .collect();
     }
     let mut fields = [columns::fixed(dataset), columns::stored(dataset)].concat();
     if dataset == Dataset::Spans {

@@ -86,7 +86,14 @@ fn batch(dataset: Dataset, points: &[Point]) -> RecordBatch {
     let counts_of = |of: &dyn Fn(&Exponential) -> Option<Vec<u64>>| {
         lists_of_counts(points.iter().map(|p| of(p.exponential.as_ref()?)).collect())
     };
-    let quantiles = |which: usize| lists_of_bits(points.iter().map(|p| Some(p.quantiles.as_ref()?[which].clone())).collect());
+    let quantiles = |which: usize| {
+        lists_of_bits(
+            points
+                .iter()
+                .map(|p| Some(p.quantiles.as_ref()?[which].clone()))
+                .collect(),
+        )
+    };
     let utc = |array: TimestampNanosecondArray| Some(Arc::new(array.with_timezone("UTC")) as ArrayRef);
     let column = |name: &str| -> Option<ArrayRef> {
         match name {
