@@ -214,9 +214,9 @@ impl PartReader {
             let (start, end) = ((range.start - from) as usize, (range.end - from) as usize);
             // Stores give what there is: the object is shorter than its catalog row says, or its footer is damaged.
             if start > end || end > bytes.len() {
-                return Err(object_store::Error::Generic {
-                    store: "lake",
-                    source: format!("{} has no bytes {range:?}", self.file.path).into(),
+                return Err(LakeError::Damaged {
+                    path: self.file.path.to_string(),
+                    what: format!("it has no bytes {range:?}"),
                 });
             }
             Ok(bytes.slice(start..end))

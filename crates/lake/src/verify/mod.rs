@@ -174,7 +174,7 @@ impl Check {
         };
         let mut done = stream::iter(tasks).buffer_unordered(at_once);
         while let Some(done) = done.next().await {
-            done??;
+            done.map_err(|error| LakeError::Work(error.to_string()))??;
             self.watcher.progress(&self.report(), &self.totals);
         }
         Ok(())
