@@ -113,6 +113,17 @@ impl Server {
         &self.launch.data
     }
 
+    /// That it runs.
+    ///
+    /// # Errors
+    /// How it ended, and the end of its log.
+    pub fn alive(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("the server ended with {status}:\n{}", tail(&self.launch.log)),
+            None => Ok(()),
+        }
+    }
+
     /// CPU time so far, user and system.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ impl Bench {
         launch.group = group.as_ref().map(Cgroup::processes);
         let planned = ("OTLP_RUST__MEMORY__LIMIT".to_owned(), (MEMORY / 10 * 8).to_string());
         launch.environment.extend(group.is_none().then_some(planned));
-        let server = launch.start().await?;
+        let mut server = launch.start().await?;
         let clients = Clients::connect(&server.otlp(), Signal::Traces, self.options.connections).await?;
         let number = Arc::new(AtomicU64::new(0));
 
@@ -134,7 +134,7 @@ impl Bench {
             if told.elapsed() > Duration::from_millis(500) {
                 told = Instant::now();
                 // Fails when the server has died.
-                server.cpu()?;
+                server.alive()?;
                 most.fetch_max(
                     group.as_ref().and_then(Cgroup::anonymous).unwrap_or(0),
                     Ordering::Relaxed,

@@ -14,6 +14,9 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 /// fragmentation, TLS and HTTP buffers.
 const USABLE_PERCENT: u64 = 80;
 
+/// That rest is not smaller than this, unless it would be more than half of the limit.
+const UNCOUNTED: u64 = 160 << 20;
+
 /// Without a control group limit other programs share the machine, so we do not take more than this by ourselves.
 const MACHINE_CAP: u64 = 4 << 30;
 
@@ -26,11 +29,11 @@ const FALLBACK: u64 = 512 << 20;
 pub enum MemorySource {
     /// `memory.limit` of the configuration.
     Configured,
-    /// 80 % of the control group's limit.
+    /// 80 % of the control group's limit, less if it is small.
     Cgroup,
     /// 80 % of the machine's memory, at most 4 GiB.
     Machine,
-    /// Neither could be read: 80 % of 512 MiB.
+    /// Neither could be read: what would be planned with in 512 MiB.
     Fallback,
 }
 
@@ -75,7 +78,7 @@ pub fn detect_memory_limit_with(read: ReadFile<'_>) -> MemoryLimit {
 }
 
 fn usable(bytes: u64) -> u64 {
-    bytes / 100 * USABLE_PERCENT
+    (bytes / 100 * USABLE_PERCENT).min(bytes.saturating_sub(UNCOUNTED).max(bytes / 2))
 }
 
 /// `MemTotal` of `/proc/meminfo`, in bytes.

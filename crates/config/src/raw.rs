@@ -371,9 +371,9 @@ impl Default for RawGc {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawMemory {
-    /// What requests, queries, compactions and caches together are planned for. A process that is measured to hold a
-    /// tenth more refuses new work until it holds less. Unset: 80 % of the control group's limit (v1 or v2) or, without
-    /// one, 80 % of the machine's memory but at most 4GiB.
+    /// What requests, queries, compactions and caches together are planned for. A process that is measured to hold
+    /// more refuses new work until it holds less. Unset: 80 % of the control group's limit (v1 or v2), or what is left
+    /// of it after 160MiB; without a limit, 80 % of the machine's memory but at most 4GiB.
     pub limit: Option<ByteSize>,
 }
 

@@ -38,25 +38,14 @@ impl Resident {
 }
 
 /// Measured this often: growing by a tenth of a small limit takes longer.
-const INTERVAL: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Measures for ever and tells the budget. `most` is what the process may hold; above it `reclaim` is called to give
+/// Measures for ever, on the thread of the caller, and tells the budget. `most` is what the process may hold; above it `reclaim` is called to give
 /// unused memory back to the system before anybody is refused anything. `report` gets every measurement.
-pub async fn watch(
-    budget: Budget,
-    resident: Resident,
-    most: u64,
-    reclaim: impl Fn() + Send,
-    report: impl Fn(u64, bool) + Send,
-) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let Some(bytes) = measure(&budget, &resident, most, &reclaim) else {
-            return;
-        };
+pub fn watch(budget: &Budget, resident: &Resident, most: u64, reclaim: impl Fn(), report: impl Fn(u64, bool)) {
+    while let Some(bytes) = measure(budget, resident, most, &reclaim) {
         report(bytes, bytes > most);
+        std::thread::sleep(INTERVAL);
     }
 }
 

@@ -19,7 +19,7 @@ const PURGE_DELAY_MS: c_long = 10_000;
 const PLENTY: u64 = 2 << 30;
 
 /// As [`PURGE_DELAY_MS`] for a process that must make do with less than [`PLENTY`].
-const SHORT_PURGE_DELAY_MS: c_long = 200;
+const SHORT_PURGE_DELAY_MS: c_long = 50;
 
 /// `PR_SET_THP_DISABLE` of prctl(2).
 #[cfg(target_os = "linux")]

@@ -32,7 +32,7 @@ use crate::observe::Recorder;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A peer that does not answer a probe for this long is gone.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Larger windows let a batch of a few MiB arrive without waiting for the receiver.
+/// Larger windows let a batch of a few MiB arrive without waiting for the receiver; with little memory they are smaller.
 const HTTP2_STREAM_WINDOW: u32 = 2 << 20;
 /// As above, for all streams of a connection.
 const HTTP2_CONNECTION_WINDOW: u32 = 8 << 20;
@@ -134,7 +134,7 @@ async fn serve(config: Config) -> Result<ExitCode> {
             }
         });
     }
-    tokio::spawn(watch_memory(&server));
+    watch_memory(&server)?;
     ready.send_replace(Readiness::Ready);
     if let Some(receivers) = &receivers {
         receivers.health.set(true).await;
@@ -166,21 +166,32 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Compares what the process holds with what it may, for as long as it runs. Half of what the plan leaves of the limit
-/// may be used before requests and queries are refused.
-fn watch_memory(server: &Server) -> impl Future<Output = ()> + use<> {
+/// Compares what the process holds with what it may, on a thread of its own: when memory runs short the runtime's threads
+/// are busy.
+fn watch_memory(server: &Server) -> Result<()> {
     let (budget, telemetry) = (server.lake.memory().clone(), server.telemetry.clone());
     let limit = server.config.memory.bytes;
     allocator::keep_for(limit);
-    let most = limit + limit / 10;
     let resident = memory::Resident::of_this_process(allocator::page_bytes());
     let uses = budget.clone();
-    memory::watch(budget, resident, most, allocator::reclaim, move |bytes, pressed| {
+    let report = move |bytes, pressed| {
         telemetry.set_memory(bytes, limit, pressed);
         for of in memory::Use::ALL {
             telemetry.set_memory_use(of.name(), uses.used(of));
         }
-    })
+    };
+    std::thread::Builder::new()
+        .name("memory".to_owned())
+        .spawn(move || memory::watch(&budget, &resident, limit, allocator::reclaim, report))
+        .context("cannot start the thread that watches the memory")?;
+    Ok(())
+}
+
+/// Bytes that may be on their way on one connection and on one of its streams: received by nobody yet, they are
+/// counted by nobody.
+fn windows(limit: u64) -> (u32, u32) {
+    let connection = (limit / 512).clamp(256 << 10, u64::from(HTTP2_CONNECTION_WINDOW)) as u32;
+    (connection, connection.min(HTTP2_STREAM_WINDOW))
 }
 
 struct Server {
@@ -265,12 +276,13 @@ impl Server {
         let services = ingest::grpc::services(ingest.clone()).map_err(anyhow::Error::msg)?;
         let stopped = self.stopped.clone();
         let routes = services.routes.prepare();
+        let (connection, stream) = windows(self.config.memory.bytes);
         tasks.spawn(async move {
             let served = tonic::transport::Server::builder()
                 .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-                .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-                .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+                .initial_stream_window_size(stream)
+                .initial_connection_window_size(connection)
                 .max_frame_size(HTTP2_FRAME)
                 .tcp_nodelay(true)
                 .add_routes(routes)

@@ -361,7 +361,7 @@ mod tests {
                 .collect::<Vec<_>>();
             let joined = SparseArray::concat(&joined).unwrap();
             let whole = concat(&dense.each_ref().map(|d| d.as_ref())).unwrap();
-            assert_eq!(joined.dense(), whole, "seed {seed}");
+            assert_eq!(joined.dense().as_ref(), whole.as_ref(), "seed {seed}");
             if whole.is_empty() {
                 continue;
             }
@@ -369,18 +369,19 @@ mod tests {
                 .map(|_| source.below(whole.len()) as u32)
                 .collect::<Vec<_>>();
             let picked = Picker::new(&joined).pick(&rows).unwrap().dense();
-            assert_eq!(
-                picked,
-                take(&whole, &arrow::array::UInt32Array::from(rows), None).unwrap(),
-                "seed {seed}"
-            );
+            let taken = take(&whole, &arrow::array::UInt32Array::from(rows), None).unwrap();
+            assert_eq!(picked.as_ref(), taken.as_ref(), "seed {seed}");
             let mask = (0..whole.len()).map(|_| source.below(2) == 0).collect::<Vec<_>>();
             let mask = BooleanArray::from(mask);
             let field = Field::new("x", whole.data_type().clone(), true);
             let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::clone(&whole)]).unwrap();
             let kept = SparseBatch::from_dense(&batch).unwrap().filter(&mask).unwrap();
             if let Some(kept) = kept.column("x") {
-                assert_eq!(kept.dense(), filter(&whole, &mask).unwrap(), "seed {seed}");
+                assert_eq!(
+                    kept.dense().as_ref(),
+                    filter(&whole, &mask).unwrap().as_ref(),
+                    "seed {seed}"
+                );
             }
         }
     }
