@@ -99,6 +99,7 @@ impl Scene {
                 self.shared.schedule.log(format_args!("{what}: {error}"));
                 let explained = match &error {
                     LakeError::Store(_) => true,
+                    error if is_missing(error) => true,
                     LakeError::Catalog(error) => matches!(
                         error,
                         CatalogError::Unavailable(_)
@@ -301,7 +302,8 @@ impl Scene {
         outcome: Result<Vec<RecordBatch>, LakeError>,
         deadline: UnixNanos,
     ) -> Option<Vec<RecordBatch>> {
-        if let Err(LakeError::Store(object_store::Error::NotFound { .. })) = &outcome
+        if let Err(error) = &outcome
+            && is_missing(error)
             && !self.jumps
             && self.now() <= deadline
         {
@@ -309,5 +311,14 @@ impl Scene {
             self.shared.schedule.violated(what);
         }
         self.judge("query", outcome)
+    }
+}
+
+/// Whether an object that the catalog names is not in the store. Whether it should be is asked where it is deleted.
+fn is_missing(error: &LakeError) -> bool {
+    match error {
+        LakeError::Store(error) => matches!(error, object_store::Error::NotFound { .. }),
+        LakeError::Damaged { what, .. } => what == "the store does not have it",
+        _ => false,
     }
 }
