@@ -218,7 +218,8 @@ const SEARCHES: &[Search] = &[
         row: ("'queue entry ' || q.id", "q.path"),
         counts: NO_COUNTS,
         dataset: None,
-        from: "gc_queue q WHERE NOT EXISTS (SELECT 1 FROM segment g WHERE g.path = q.path) \
+        // What is condemned has no bytes, and parts of it no row.
+        from: "gc_queue q WHERE q.byte_size > 0 AND NOT EXISTS (SELECT 1 FROM segment g WHERE g.path = q.path) \
                AND NOT EXISTS (SELECT 1 FROM part p WHERE p.path = q.path)",
     },
     Search {
@@ -435,7 +436,8 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer.
     pub async fn overdue_garbage(&self, time: UnixNanos) -> Result<(i64, i64)> {
-        let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(byte_size), 0) AS BIGINT) FROM gc_queue WHERE due_at < $1";
+        let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(byte_size), 0) AS BIGINT) FROM gc_queue \
+                   WHERE due_at < $1 AND byte_size > 0";
         let rows = self.pools.fetch(sql, vec![time.into()]).await?;
         let row = segments::only(&rows)?;
         Ok((row.int(0)?, row.int(1)?))

@@ -55,6 +55,14 @@ pub async fn a_checker_sees_every_object_page_by_page(database: Database) {
     assert_eq!(catalog.row_problems().await.unwrap(), []);
 }
 
+pub async fn condemned_orphans_contradict_nothing(database: Database) {
+    let catalog = filled(&database).await;
+    let (segments, parts) = (["s/orphan".to_owned()], ["p/orphan".to_owned()]);
+    assert_eq!(catalog.condemn(&segments, &parts, NOW).await.unwrap().len(), 2);
+    assert_eq!(catalog.row_problems().await.unwrap(), []);
+    assert_eq!(catalog.overdue_garbage(i64::MAX).await.unwrap(), (0, 0));
+}
+
 /// Plants a contradiction; the rules of both databases let these through.
 async fn found(database: Database, sql: &'static str, rule: RowRule, path: Option<&str>) {
     let catalog = filled(&database).await;

@@ -85,6 +85,7 @@ cases! {
     leases::a_released_lease_is_fenced,
     leases::of_many_who_want_a_lease_one_gets_it,
     audit::a_checker_sees_every_object_page_by_page,
+    audit::condemned_orphans_contradict_nothing,
     audit::an_unreachable_segment_is_found,
     audit::a_slice_beyond_its_segment_is_found,
     audit::an_ended_part_that_is_not_queued_is_found,
