@@ -38,6 +38,9 @@ const HTTP2_STREAM_WINDOW: u32 = 2 << 20;
 const HTTP2_CONNECTION_WINDOW: u32 = 8 << 20;
 /// Senders that may use frames of this size deliver a batch in one piece, which is then decoded where it lies.
 const HTTP2_FRAME: u32 = 1 << 20;
+/// So much more than the plan a process may hold, as measured, before new work is refused: half of what small control groups leave
+/// for everything that nobody counts.
+const SLACK: u64 = 80 << 20;
 /// While draining, connections get this long to notice before the process ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -172,6 +175,7 @@ fn watch_memory(server: &Server) -> Result<()> {
     let (budget, telemetry) = (server.lake.memory().clone(), server.telemetry.clone());
     let limit = server.config.memory.bytes;
     allocator::keep_for(limit);
+    let most = limit + (limit / 4).min(SLACK);
     let resident = memory::Resident::of_this_process(allocator::page_bytes());
     let uses = budget.clone();
     let report = move |bytes, pressed| {
@@ -182,7 +186,7 @@ fn watch_memory(server: &Server) -> Result<()> {
     };
     std::thread::Builder::new()
         .name("memory".to_owned())
-        .spawn(move || memory::watch(&budget, &resident, limit, allocator::reclaim, report))
+        .spawn(move || memory::watch(&budget, &resident, most, allocator::reclaim, report))
         .context("cannot start the thread that watches the memory")?;
     Ok(())
 }
