@@ -38,9 +38,9 @@ const HTTP2_STREAM_WINDOW: u32 = 2 << 20;
 const HTTP2_CONNECTION_WINDOW: u32 = 8 << 20;
 /// Senders that may use frames of this size deliver a batch in one piece, which is then decoded where it lies.
 const HTTP2_FRAME: u32 = 1 << 20;
-/// So much more than the plan a process may hold, as measured, before new work is refused: half of what small control groups leave
+/// So much more than the plan a process may hold, as measured, before new work is refused: a third of what small control groups leave
 /// for everything that nobody counts.
-const SLACK: u64 = 80 << 20;
+const SLACK: u64 = 48 << 20;
 /// While draining, connections get this long to notice before the process ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
