@@ -11,11 +11,11 @@ use arrow::array::BooleanArray;
 use catalog::{CatalogError, CommitOutcome, NewColumn, NewSegment, RequestKey};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use schema::{Dataset, TenantId};
+use schema::{Dataset, TenantId, day_text};
 
 use crate::host::Urgency;
 use crate::segment::{self, Rows};
-use crate::{Lake, LakeError, day_name};
+use crate::{Lake, LakeError};
 
 /// A commit that has not happened by then does not happen any more: senders have given up (OTLP exporters after 10 s) and
 /// may have sent the same requests elsewhere, where they are remembered for longer than this, but not for ever.
@@ -92,7 +92,7 @@ impl Lake {
             phases[0] += started.elapsed();
             let started = Instant::now();
             let now = self.inner.clock.now();
-            let path = format!("segments/{}/{}.seg", day_name(now), self.inner.host.unique_name());
+            let path = format!("segments/{}/{}.seg", day_text(now), self.inner.host.unique_name());
             let bytes = encoded.bytes.len() as u64;
             self.inner
                 .store

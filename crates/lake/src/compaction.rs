@@ -17,12 +17,12 @@ use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schema::sparse::{Picker, SparseBatch};
-use schema::{Dataset, TenantId, UnixNanos, columns};
+use schema::{Dataset, TenantId, UnixNanos, columns, day_text};
 
 use crate::host::Urgency;
 use crate::part::{self, Merged, WrittenPart};
 use crate::read::PartFile;
-use crate::{DAY, Lake, LakeError, day_name};
+use crate::{DAY, Lake, LakeError};
 
 /// When and how much to compact.
 #[derive(Debug, Clone, Copy)]
@@ -289,7 +289,7 @@ impl Lake {
         part: WrittenPart,
     ) -> Result<NewPart, LakeError> {
         let name = self.inner.host.unique_name();
-        let path = format!("{tenant}/{dataset}/{}/{name}.parquet", day_name(part.min_ts));
+        let path = format!("{tenant}/{dataset}/{}/{name}.parquet", day_text(part.min_ts));
         let bytes = part.bytes.len() as i64;
         self.inner
             .store

@@ -69,6 +69,27 @@ struct Inner {
     busy: turn::Busy,
 }
 
+/// What a lake works with.
+pub struct Means {
+    /// The machine it runs on.
+    pub host: Arc<dyn host::Host>,
+    /// The budget that all work on the lake shares. Caches are not part of it: [`CacheSizes`] bounds them.
+    pub memory: Budget,
+    /// Bytes of it that compactions may take.
+    pub compaction: u64,
+}
+
+impl Default for Means {
+    /// The real machine, and as much memory as it has.
+    fn default() -> Self {
+        Self {
+            host: Arc::new(host::Machine),
+            memory: Budget::unlimited(),
+            compaction: u64::MAX,
+        }
+    }
+}
+
 impl Lake {
     /// A lake over a store and a catalog that is migrated.
     pub fn new(
@@ -79,74 +100,29 @@ impl Lake {
         sizes: CacheSizes,
         telemetry: Telemetry,
     ) -> Self {
-        let host = Arc::new(host::Machine);
-        Self::on(host, store, catalog, clock, writer, sizes, telemetry)
+        Self::with(Means::default(), store, catalog, clock, writer, sizes, telemetry)
     }
 
-    /// As [`Self::new`], on another machine than the real one.
-    pub fn on(
-        host: Arc<dyn host::Host>,
+    /// As [`Self::new`], with means of its own.
+    pub fn with(
+        means: Means,
         store: Arc<dyn ObjectStore>,
         catalog: Catalog,
         clock: Arc<dyn Clock>,
         writer: String,
         sizes: CacheSizes,
         telemetry: Telemetry,
-    ) -> Self {
-        Self::build(
-            host,
-            store,
-            catalog,
-            clock,
-            writer,
-            sizes,
-            telemetry,
-            Budget::unlimited(),
-            u64::MAX,
-        )
-    }
-
-    /// As [`Self::new`], with a budget that all work on the lake shares; compactions get up to `compaction` bytes of it.
-    /// The caches are not part of it: `sizes` bounds them.
-    #[allow(clippy::too_many_arguments)] // the parts of a lake, each used once
-    pub fn within(
-        store: Arc<dyn ObjectStore>,
-        catalog: Catalog,
-        clock: Arc<dyn Clock>,
-        writer: String,
-        sizes: CacheSizes,
-        telemetry: Telemetry,
-        memory: Budget,
-        compaction: u64,
-    ) -> Self {
-        let host = Arc::new(host::Machine);
-        Self::build(
-            host, store, catalog, clock, writer, sizes, telemetry, memory, compaction,
-        )
-    }
-
-    #[allow(clippy::too_many_arguments)] // the parts of a lake, each used once
-    fn build(
-        host: Arc<dyn host::Host>,
-        store: Arc<dyn ObjectStore>,
-        catalog: Catalog,
-        clock: Arc<dyn Clock>,
-        writer: String,
-        sizes: CacheSizes,
-        telemetry: Telemetry,
-        memory: Budget,
-        compaction: u64,
     ) -> Self {
         let cache = cache::Caches::new(sizes);
-        let compaction = memory.account(Use::Compaction, compaction);
+        let compaction = means.memory.account(Use::Compaction, means.compaction);
         Self {
             inner: Arc::new(Inner {
                 store,
                 catalog,
                 clock,
-                host,
+                host: means.host,
                 cache,
-                memory,
+                memory: means.memory,
                 compaction,
                 telemetry,
                 writer,
@@ -210,34 +186,5 @@ impl Lake {
     }
 }
 
-/// The UTC day of a time as `YYYY-MM-DD`.
-fn day_name(nanos: i64) -> String {
-    // Civil date from days since the epoch (Howard Hinnant's algorithm for the proleptic Gregorian calendar).
-    let z = nanos.div_euclid(DAY) + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 {
-        month_index + 3
-    } else {
-        month_index - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
 /// Nanoseconds of a day.
 const DAY: i64 = 86_400_000_000_000;
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn names_days() {
-        assert_eq!(super::day_name(0), "1970-01-01");
-        assert_eq!(super::day_name(951_782_400_000_000_000), "2000-02-29");
-        assert_eq!(super::day_name(i64::MAX), "2262-04-11");
-    }
-}

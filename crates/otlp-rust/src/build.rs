@@ -7,7 +7,7 @@ use catalog::{Catalog, ConnectOptions};
 use config::Config;
 use ingest::IngestOptions;
 use lake::store::StoreLocation;
-use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions, Retention};
+use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions, Means, Retention};
 use limits::{Allowance, LimitOptions, Limits, RedisOptions, Sharing};
 use memory::Budget;
 use query::QueryOptions;
@@ -46,15 +46,19 @@ pub async fn lake(config: &Config, telemetry: &Telemetry) -> Result<Lake> {
     let sizes = CacheSizes::split(config.cache.max_bytes, location.is_local());
     // Caches have what they may hold for themselves; the rest is one budget.
     let limit = config.memory.bytes.saturating_sub(config.cache.max_bytes);
-    Ok(Lake::within(
+    let means = Means {
+        memory: Budget::new(limit),
+        compaction: config.memory.bytes / COMPACTION_SHARE,
+        ..Means::default()
+    };
+    Ok(Lake::with(
+        means,
         store,
         catalog,
         clock,
         writer_name(),
         sizes,
         telemetry.clone(),
-        Budget::new(limit),
-        config.memory.bytes / COMPACTION_SHARE,
     ))
 }
 

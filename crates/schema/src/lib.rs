@@ -13,4 +13,4 @@ mod time;
 pub use clock::{Clock, ManualClock, SystemClock, UnixNanos};
 pub use dataset::Dataset;
 pub use tenant::{InvalidTenant, TenantId};
-pub use time::{rfc3339, time_text};
+pub use time::{day_text, rfc3339, time_text};

@@ -1,4 +1,4 @@
-//! Times as RFC 3339 text.
+//! Times and days as text.
 
 use std::io::Write as _;
 
@@ -28,6 +28,12 @@ pub fn time_text(time: UnixNanos) -> String {
         &mut text,
     );
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The UTC day of a time as `2026-01-02`.
+pub fn day_text(time: UnixNanos) -> String {
+    let (year, month, day) = civil(time.div_euclid(SECONDS_PER_DAY * 1_000_000_000));
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
@@ -64,6 +70,13 @@ mod tests {
         ] {
             assert_eq!(super::time_text(nanos), expected);
         }
+    }
+
+    #[test]
+    fn names_days() {
+        assert_eq!(super::day_text(0), "1970-01-01");
+        assert_eq!(super::day_text(951_782_400_000_000_000), "2000-02-29");
+        assert_eq!(super::day_text(i64::MAX), "2262-04-11");
     }
 
     #[test]

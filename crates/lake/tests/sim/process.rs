@@ -9,7 +9,7 @@ use catalog::{Access, Catalog, Fate, Gate, Pass};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lake::host::{Host, Urgency, Work};
-use lake::{CacheSizes, Lake};
+use lake::{CacheSizes, Lake, Means};
 use parking_lot::Mutex;
 use rand::RngCore;
 
@@ -55,8 +55,12 @@ impl Shared {
             ranges: 0, // what is read must come from the store, or a missing object would not be missed
         };
         let clock = self.schedule.clock(id);
-        let lake = Lake::on(
-            machine,
+        let means = Means {
+            host: machine,
+            ..Means::default()
+        };
+        let lake = Lake::with(
+            means,
             store,
             catalog.clone(),
             clock,

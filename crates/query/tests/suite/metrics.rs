@@ -10,18 +10,17 @@ use arrow::array::{
 };
 use arrow::datatypes::{Float64Type, UInt64Type};
 use arrow::util::pretty::pretty_format_batches;
-use catalog::{Catalog, CatalogUrl, ConnectOptions};
 use futures::TryStreamExt;
 use lake::segment::Rows;
-use lake::{CacheSizes, Commit, CompactionOptions, Lake, Wanted};
-use object_store::memory::InMemory;
-use query::{QueryEngine, QueryOptions};
+use lake::{Commit, CompactionOptions, Lake, Wanted};
+use query::QueryEngine;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schema::columns::item_field;
 use schema::sparse::SparseBatch;
-use schema::{Dataset, SystemClock, TenantId};
-use telemetry::Telemetry;
+use schema::{Dataset, TenantId};
+
+use crate::fixture::{empty_lake, options};
 
 const START: i64 = 1_750_000_000_000_000_000;
 const SERIES: u8 = 12;
@@ -52,21 +51,8 @@ fn list(list: ListArray) -> ArrayRef {
 
 impl World {
     async fn new() -> Self {
-        let catalog = Catalog::connect(&CatalogUrl::SqliteMemory, ConnectOptions::default())
-            .await
-            .unwrap();
-        catalog.migrate().await.unwrap();
-        let (sizes, telemetry) = (CacheSizes::split(1 << 20, true), Telemetry::new("test", "0"));
-        let (store, clock) = (Arc::new(InMemory::new()), Arc::new(SystemClock));
-        let lake = Lake::new(store, catalog, clock, "test".to_owned(), sizes, telemetry);
-        let options = QueryOptions {
-            max_rows: None,
-            max_memory: 256 << 20,
-            timeout: Duration::from_secs(60),
-            max_scan_bytes: 1 << 30,
-            concurrency: 2,
-        };
-        let engine = QueryEngine::new(lake.clone(), options).unwrap();
+        let lake = empty_lake().await;
+        let engine = QueryEngine::new(lake.clone(), options()).unwrap();
         let random = StdRng::seed_from_u64(5);
         Self { lake, engine, random }
     }

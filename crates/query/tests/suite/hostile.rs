@@ -1,43 +1,26 @@
 //! Statements and bytes that no client sends: an error, and the next client is served.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{Catalog, CatalogUrl, ConnectOptions};
 use futures::StreamExt;
-use lake::{CacheSizes, Lake};
-use object_store::memory::InMemory;
 use query::{QueryEngine, QueryOptions};
-use schema::{SystemClock, TenantId};
-use telemetry::Telemetry;
+use schema::TenantId;
 use testkit::fuzz;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
+use crate::fixture::{empty_lake, options};
+
 async fn engine() -> QueryEngine {
-    let catalog = Catalog::connect(&CatalogUrl::SqliteMemory, ConnectOptions::default())
-        .await
-        .unwrap();
-    catalog.migrate().await.unwrap();
-    let (sizes, telemetry) = (CacheSizes::split(1 << 20, true), Telemetry::new("test", "0"));
-    let store = Arc::new(InMemory::new());
-    let lake = Lake::new(
-        store,
-        catalog,
-        Arc::new(SystemClock),
-        "test".to_owned(),
-        sizes,
-        telemetry,
-    );
     let options = QueryOptions {
         max_memory: 64 << 20,
         timeout: Duration::from_secs(5),
-        max_scan_bytes: 1 << 30,
         max_rows: Some(10_000),
         concurrency: 4,
+        ..options()
     };
-    QueryEngine::new(lake, options).unwrap()
+    QueryEngine::new(empty_lake().await, options).unwrap()
 }
 
 #[test]

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::TimestampNanosecondType;
-use catalog::{Catalog, CatalogUrl, ConnectOptions};
 use futures::TryStreamExt;
 use lake::segment::Rows;
-use lake::{CacheSizes, Commit, CompactionOptions, Lake, Wanted};
-use object_store::memory::InMemory;
+use lake::{Commit, CompactionOptions, Lake, Wanted};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use query::{QueryEngine, QueryOptions};
+use query::QueryEngine;
 use schema::sparse::SparseBatch;
-use schema::{Dataset, SystemClock, TenantId};
-use telemetry::Telemetry;
+use schema::{Dataset, TenantId};
+
+use crate::fixture::{empty_lake, options};
 
 /// A row: time and observed time (ns), body.
 type Record = (i64, Option<i64>, Option<String>);
@@ -30,28 +29,8 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let catalog = Catalog::connect(&CatalogUrl::SqliteMemory, ConnectOptions::default())
-            .await
-            .unwrap();
-        catalog.migrate().await.unwrap();
-        let (sizes, telemetry) = (CacheSizes::split(1 << 20, true), Telemetry::new("test", "0"));
-        let store = Arc::new(InMemory::new());
-        let lake = Lake::new(
-            store,
-            catalog,
-            Arc::new(SystemClock),
-            "test".to_owned(),
-            sizes,
-            telemetry,
-        );
-        let options = QueryOptions {
-            max_rows: None,
-            max_memory: 256 << 20,
-            timeout: Duration::from_secs(60),
-            max_scan_bytes: 1 << 30,
-            concurrency: 2,
-        };
-        let engine = QueryEngine::new(lake.clone(), options).unwrap();
+        let lake = empty_lake().await;
+        let engine = QueryEngine::new(lake.clone(), options()).unwrap();
         Self { lake, engine }
     }
 

@@ -9,17 +9,16 @@ use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
-use catalog::{Catalog, CatalogUrl, ConnectOptions};
 use futures::TryStreamExt;
 use lake::segment::Rows;
-use lake::{CacheSizes, Commit, CompactionOptions, Lake, Wanted};
-use object_store::memory::InMemory;
+use lake::{Commit, CompactionOptions, Lake, Wanted};
 use query::{QueryEngine, QueryError, QueryOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schema::sparse::SparseBatch;
-use schema::{Dataset, SystemClock, TenantId};
-use telemetry::Telemetry;
+use schema::{Dataset, TenantId};
+
+use crate::fixture::{empty_lake, options};
 
 const START: i64 = 1_750_000_000_000_000_000;
 
@@ -63,13 +62,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let catalog = Catalog::connect(&CatalogUrl::SqliteMemory, ConnectOptions::default())
-            .await
-            .unwrap();
-        catalog.migrate().await.unwrap();
-        let (sizes, telemetry) = (CacheSizes::split(1 << 20, true), Telemetry::new("test", "0"));
-        let (store, clock) = (Arc::new(InMemory::new()), Arc::new(SystemClock));
-        let lake = Lake::new(store, catalog, clock, "test".to_owned(), sizes, telemetry);
+        let lake = empty_lake().await;
         let engine = engine(&lake, 1 << 30);
         Self { lake, engine }
     }
@@ -221,11 +214,8 @@ impl World {
 
 fn engine(lake: &Lake, max_scan_bytes: u64) -> QueryEngine {
     let options = QueryOptions {
-        max_rows: None,
-        max_memory: 256 << 20,
-        timeout: Duration::from_secs(60),
         max_scan_bytes,
-        concurrency: 2,
+        ..options()
     };
     QueryEngine::new(lake.clone(), options).unwrap()
 }

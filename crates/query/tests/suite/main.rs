@@ -1,0 +1,7 @@
+//! The query engine over a lake in memory.
+
+mod fixture;
+mod hostile;
+mod logs;
+mod metrics;
+mod spans;
