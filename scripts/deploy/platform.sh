@@ -1,0 +1,66 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # names are shared with deploy.sh and undeploy.sh
+# Steps 6 and 7: the chart helm/otlp-rust, and the wait until its pods serve. Sourced by deploy.sh.
+
+# platform_arguments: sets the array of that name to what Helm is told. The options of deploy.sh come last and win over values files.
+platform_arguments() {
+    local file setting
+    platform_arguments=("$chart")
+    if [ -n "$profile" ]; then platform_arguments+=(--values "$chart/values-$profile.yaml"); fi
+    for file in "${values_files[@]}"; do platform_arguments+=(--values "$file"); done
+    if [ "$trial" = yes ]; then platform_arguments+=(--set trial.enabled=true); fi
+    if [ -n "$image" ]; then platform_arguments+=(--set-string "image.registry=,image.repository=$image"); fi
+    if [ -n "$tag" ]; then platform_arguments+=(--set-string "image.tag=$tag"); fi
+    case $mesh in
+        istio) platform_arguments+=(--set istio.enabled=true) ;;
+        linkerd) platform_arguments+=(--set linkerd.enabled=true) ;;
+    esac
+    if left_in monitoring; then
+        platform_arguments+=(--set "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboards.enabled=true")
+    fi
+    if left_in ingress; then "front_door_$ingress"; fi
+    for setting in "${settings[@]}"; do platform_arguments+=(--set "$setting"); done
+}
+
+front_door_istio() {
+    platform_arguments+=(--set-json "istio.gateways=[\"$(ingress_namespace)/otlp\"]" --set-json "istio.hosts=[$(json_hosts)]")
+}
+
+front_door_nginx() {
+    platform_arguments+=(--set "ingress.enabled=true,ingress.className=$ingress")
+    platform_arguments+=(--set-string "ingress.otlpHttp.host=$host,ingress.otlpGrpc.host=$grpc_host,ingress.api.host=$api_host")
+    if [ -n "$tls_secret" ]; then
+        platform_arguments+=(--set-json "ingress.tls=[{\"secretName\":\"$tls_secret\",\"hosts\":[$(json_hosts)]}]")
+    else
+        platform_arguments+=(--set-json "ingress.tls=[]")
+    fi
+    if [ "$ingress" = nginx ] && [ -n "$grpc_host" ]; then
+        # F5's controller; the chart's default is the annotation of the Kubernetes project's own, which is retired.
+        platform_arguments+=(--set-string 'ingress.otlpGrpc.annotations.nginx\.org/grpc-services=otlp-service')
+    fi
+}
+
+front_door_kong() { front_door_nginx; }
+
+front_door_envoy-gateway() {
+    platform_arguments+=(--set gatewayApi.enabled=true)
+    platform_arguments+=(--set-json "gatewayApi.parentRefs=[{\"name\":\"otlp\",\"namespace\":\"$(ingress_namespace)\"}]")
+    platform_arguments+=(--set-json "gatewayApi.otlpHttpHostnames=[\"$host\"]")
+    platform_arguments+=(--set-json "gatewayApi.otlpGrpcHostnames=[${grpc_host:+\"$grpc_host\"}]")
+    platform_arguments+=(--set-json "gatewayApi.apiHostnames=[${api_host:+\"$api_host\"}]")
+}
+
+step_platform() {
+    platform_arguments
+    install_release platform "$release" "$namespace" "pods_progress $namespace" "${platform_arguments[@]}"
+}
+
+step_rollout() {
+    local workload workloads
+    ask "${kubectl[@]}" get deployments,statefulsets --namespace "$namespace" -l "app.kubernetes.io/instance=$release" -o name
+    workloads=$answer
+    if [ "$dry_run" = yes ]; then workloads=${workloads:-deployment.apps/otlp-service}; fi
+    [ -n "$workloads" ] || fail "no Deployment of the release $release is in $namespace"
+    for workload in $workloads; do
+        change_slowly "pods_progress $namespace" "${kubectl[@]}" rollout status "$workload" --namespace "$namespace" --timeout "$timeout"
+    done
+}
