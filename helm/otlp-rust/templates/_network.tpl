@@ -1,0 +1,42 @@
+{{/* Parts of NetworkPolicies that the platform and the migration share. */}}
+
+{{- define "otlp.egress.dns" -}}
+- to:
+    {{- toYaml .Values.networkPolicy.egress.dns | nindent 4 }}
+  ports:
+    - protocol: UDP
+      port: 53
+    - protocol: TCP
+      port: 53
+{{- end }}
+
+{{/* One rule: to given peers, to a pod of the trial, or to anywhere, but only to one port. Takes root, to, port, trial. */}}
+{{- define "otlp.egress.to" -}}
+- ports:
+    - protocol: TCP
+      port: {{ .port }}
+  {{- if .trial }}
+  to:
+    - podSelector:
+        matchLabels:
+          {{- include "otlp.trial.selector" (dict "root" .root "part" .trial) | nindent 10 }}
+  {{- else if .to }}
+  to:
+    {{- toYaml .to | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- define "otlp.egress.catalog" -}}
+{{- $refs := include "otlp.references" . | fromYaml -}}
+{{- $catalog := .Values.networkPolicy.egress.catalog -}}
+{{- if $refs.catalog.trial -}}
+{{- include "otlp.egress.to" (dict "root" . "port" 5432 "trial" "postgresql") -}}
+{{- else -}}
+{{- include "otlp.egress.to" (dict "root" . "port" $catalog.port "to" $catalog.to) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "otlp.storePort" -}}
+{{- $url := urlParse (.Values.store.s3.endpoint | default "https://none") -}}
+{{- .Values.networkPolicy.egress.store.port | default (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host)) | default (ternary 80 443 (eq $url.scheme "http")) -}}
+{{- end }}
