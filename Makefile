@@ -4,10 +4,10 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 DATA_DIR ?= ./data
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-rust test-e2e torture bench fuzz lint fmt setup clean
+.PHONY: help run demo test test-rust test-e2e test-deploy torture bench fuzz lint fmt setup clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One selection of packages for all: with another one Cargo unifies features differently and compiles DataFusion anew.
 BUILD := cargo build --release -p otlp-rust -p otlp-rust-bench
@@ -20,7 +20,7 @@ demo: ## like run, with a generator of a believable shop's telemetry beside it
 	$(BUILD)
 	DATA_DIR="$(DATA_DIR)" scripts/demo.sh
 
-test: setup ## everything: Rust tests, black-box tests, format, dependency rules
+test: setup ## everything: Rust tests, black-box tests, tests of deployment, format, dependency rules
 	scripts/test.sh all
 
 test-rust: setup ## only the Rust tests
@@ -28,6 +28,9 @@ test-rust: setup ## only the Rust tests
 
 test-e2e: setup ## only the black-box tests (E2E_ARGS="-k crash" picks some)
 	scripts/test.sh e2e
+
+test-deploy: setup ## only the tests of image, chart, monitoring and scripts (DEPLOY_ARGS="-k chart" picks some)
+	scripts/test.sh deploy
 
 torture: setup ## faults against real processes, compared with a ledger (SEED=1 MINUTES=5 OUT=table.md; docs/guides/torture.md)
 	scripts/torture.sh $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(TORTURE_ARGS)

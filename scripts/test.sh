@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test.sh all|rust|e2e: runs the tests with one cargo profile (dev) and one dependency graph, so that nothing compiles twice.
+# test.sh all|rust|e2e|deploy: runs the tests with one cargo profile (dev) and one dependency graph, so that nothing compiles twice.
 # Runs on after a failing suite, so that one run shows everything; ends with the sum and a non-zero code if anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -32,17 +32,18 @@ rust_tests() {
     return "$result"
 }
 
-e2e_tests() {
+python_tests() { # python_tests e2e|deploy ARGUMENTS
     # shellcheck disable=SC2086
     OTLP_RUST_BIN="$CARGO_TARGET_DIR/debug/otlp-rust" S3_ENDPOINT_BIN="$CARGO_TARGET_DIR/debug/s3-endpoint" \
-        .tools/venv/bin/python -m pytest tests/e2e -ra --junitxml="$results/e2e.xml" ${E2E_ARGS:-}
+        .tools/venv/bin/python -m pytest "tests/$1" -ra --junitxml="$results/$1.xml" ${2:-}
 }
 
 # --bins --tests in one command: the binaries then have the very dependencies that the tests have, features included.
 say "build"
 cargo build --workspace --locked --bins --tests
-[ "$what" = e2e ] || step "rust tests" rust_tests
-[ "$what" = rust ] || step "black-box tests" e2e_tests
+case "$what" in all | rust) step "rust tests" rust_tests ;; esac
+case "$what" in all | e2e) step "black-box tests" python_tests e2e "${E2E_ARGS:-}" ;; esac
+case "$what" in all | deploy) step "deployment tests" python_tests deploy "${DEPLOY_ARGS:-}" ;; esac
 [ "$what" != all ] || step "format and dependency rules" scripts/lint.sh quick
 
 say "result"
