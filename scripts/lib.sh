@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shell functions that the scripts share. Sourced, never run.
 
 say() { printf '\n== %s\n' "$*"; }

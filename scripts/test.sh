@@ -48,5 +48,5 @@ case "$what" in all | deploy) step "deployment tests" python_tests deploy "${DEP
 
 say "result"
 for name in "${failed[@]}"; do echo "failed: $name"; done
-.tools/venv/bin/python scripts/sum_junit.py $(find "$results" -name '*.xml')
+find "$results" -name '*.xml' -print0 | xargs -0 .tools/venv/bin/python scripts/sum_junit.py
 [ "${#failed[@]}" = 0 ]

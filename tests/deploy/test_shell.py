@@ -1,4 +1,4 @@
-"""Every shell script is clean to shellcheck."""
+"""Every shell script is clean to shellcheck. SC1091: .tools/env is made by scripts/setup-tests.sh."""
 
 import subprocess
 
@@ -14,5 +14,5 @@ def scripts():
 
 @pytest.mark.parametrize("script", scripts())
 def test_a_script_is_clean(script):
-    found = subprocess.run(["shellcheck", "-x", script], cwd=REPOSITORY, capture_output=True, text=True)
+    found = subprocess.run(["shellcheck", "-x", "-e", "SC1091", script], cwd=REPOSITORY, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
