@@ -107,7 +107,7 @@ around it
   --host NAME           the host name under which senders outside reach OTLP over HTTP. Without it there is no ingress: the platform
                         has no authentication of its own yet, so that opening it is for you to decide
   --grpc-host NAME      the same for OTLP over gRPC
-  --api-host NAME       the same for the API
+  --api-host NAME       the same for queries (not for administration)
   --tls-secret NAME     TLS with the certificate in this Secret
   --ingress KIND        istio (default with Istio), nginx (default without), kong or envoy-gateway
   --without-ingress     no ingress, whatever --host says

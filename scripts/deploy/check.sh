@@ -48,9 +48,8 @@ random_hex() { LC_ALL=C od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
 # the_service: the Service of the platform, whatever fullnameOverride calls it.
 the_service() {
-    ask "${kubectl[@]}" get services --namespace "$namespace" -l "app.kubernetes.io/name=otlp-rust,app.kubernetes.io/instance=$release" \
-        -o 'jsonpath={range .items[?(@.spec.clusterIP!="None")]}{.metadata.name}{"\n"}{end}'
-    service=${answer%%$'\n'*}
+    ask "${kubectl[@]}" get services --namespace "$namespace" -l "app.kubernetes.io/instance=$release,otlp-rust/scrape=true" -o 'jsonpath={.items[*].metadata.name}'
+    service=${answer%% *}
     if [ -z "$service" ]; then
         [ "$dry_run" = yes ] || fail "no Service of the release $release is in $namespace"
         service=otlp-service

@@ -22,7 +22,7 @@ ingress_chart() {
 foreign_controller() {
     case $ingress in
         istio) return 1 ;;
-        envoy-gateway) exists crd gatewayclasses.gateway.networking.k8s.io && exists gatewayclass envoy && ! recorded ingress ;;
+        envoy-gateway) exists crd gatewayclasses.gateway.networking.k8s.io && exists gatewayclass envoy-gateway && ! recorded ingress ;;
         *) exists ingressclass "$ingress" && ! recorded ingress ;;
     esac
 }
@@ -33,16 +33,16 @@ gateway_manifest() {
     if [ "$ingress" = istio ]; then
         printf '{"apiVersion":"networking.istio.io/v1","kind":"Gateway","metadata":{"name":"otlp","namespace":"%s"},"spec":{"selector":{"istio":"ingress"},"servers":[' "$in"
         if [ -n "$tls_secret" ]; then
-            printf '{"port":{"number":443,"name":"https","protocol":"HTTPS"},"hosts":[%s],"tls":{"mode":"SIMPLE","credentialName":"%s"}}' "$(json_hosts)" "$tls_secret"
+            printf '{"port":{"number":443,"name":"https","protocol":"HTTPS"},"hosts":[%s],"tls":{"mode":"SIMPLE","credentialName":"%s"}}' "$(json_list "$namespace/$host" ${grpc_host:+"$namespace/$grpc_host"} ${api_host:+"$namespace/$api_host"})" "$tls_secret"
         else
-            printf '{"port":{"number":80,"name":"http","protocol":"HTTP"},"hosts":[%s]}' "$(json_hosts)"
+            printf '{"port":{"number":80,"name":"http","protocol":"HTTP"},"hosts":[%s]}' "$(json_list "$namespace/$host" ${grpc_host:+"$namespace/$grpc_host"} ${api_host:+"$namespace/$api_host"})"
         fi
         printf ']}}\n'
         return
     fi
     printf '{"apiVersion":"v1","kind":"List","items":['
-    printf '{"apiVersion":"gateway.networking.k8s.io/v1","kind":"GatewayClass","metadata":{"name":"envoy"},"spec":{"controllerName":"gateway.envoyproxy.io/gatewayclass-controller"}},'
-    printf '{"apiVersion":"gateway.networking.k8s.io/v1","kind":"Gateway","metadata":{"name":"otlp","namespace":"%s"},"spec":{"gatewayClassName":"envoy","listeners":[' "$in"
+    printf '{"apiVersion":"gateway.networking.k8s.io/v1","kind":"GatewayClass","metadata":{"name":"envoy-gateway"},"spec":{"controllerName":"gateway.envoyproxy.io/gatewayclass-controller"}},'
+    printf '{"apiVersion":"gateway.networking.k8s.io/v1","kind":"Gateway","metadata":{"name":"otlp","namespace":"%s"},"spec":{"gatewayClassName":"envoy-gateway","listeners":[' "$in"
     # Routes come from the platform's namespace.
     local from='"allowedRoutes":{"namespaces":{"from":"Selector","selector":{"matchLabels":{"kubernetes.io/metadata.name":"'$namespace'"}}}}'
     if [ -n "$tls_secret" ]; then
@@ -56,13 +56,12 @@ gateway_manifest() {
 # front_hosts: the names that are served, one a line.
 front_hosts() { printf '%s\n' "$host" "$grpc_host" "$api_host" | awk 'NF && !seen[$0]++'; }
 
-json_hosts() { front_hosts | awk '{ printf "%s\"%s\"", (NR > 1 ? "," : ""), $0 }'; }
-
 step_ingress() {
     local in file values=()
     in=$(ingress_namespace)
     if foreign_controller; then
         say "a controller for '$ingress' is there already"
+        say "(if it runs in another namespace than $in, add that to networkPolicy.gateway in a values file)"
     else
         local level=baseline
         if [ "$ingress" = nginx ] || [ "$ingress" = kong ]; then
@@ -71,7 +70,11 @@ step_ingress() {
         fi
         ensure_namespace "$in" "$level"
         if [ "$mesh" = linkerd ]; then join_mesh "$in"; fi
-        if [ "$ingress" = istio ]; then values=(--set labels.istio=ingress); fi
+        if [ "$ingress" = istio ]; then
+            # The proxy of the gateway comes from the same control plane as those of the pods.
+            istio_injection_label
+            if [[ $injection_label = istio.io/rev=* ]]; then values=(--set "revision=${injection_label#*=}"); fi
+        fi
         for file in "${ingress_values[@]}"; do values+=(--values "$file"); done
         chart_source "$(ingress_chart)"
         # Without --wait: it would wait for an address of a load balancer, which some clusters never give.

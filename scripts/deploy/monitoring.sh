@@ -10,7 +10,8 @@ random_text() { LC_ALL=C od -An -N18 -tx1 /dev/urandom | tr -d ' \n'; }
 # Whether there is a Prometheus Operator that deploy.sh has not made. Its definitions outlive it, so they alone do not tell.
 foreign_operator() {
     exists crd prometheuses.monitoring.coreos.com || return 1
-    ask "${kubectl[@]}" get prometheuses.monitoring.coreos.com --all-namespaces -o name
+    ask "${kubectl[@]}" get prometheuses.monitoring.coreos.com --all-namespaces -o 'jsonpath={.items[*].metadata.namespace}'
+    prometheus_namespaces=$answer
     [ -n "$answer" ] && ! recorded monitoring
 }
 

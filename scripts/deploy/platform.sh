@@ -16,37 +16,51 @@ platform_arguments() {
     esac
     if left_in monitoring; then
         platform_arguments+=(--set "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboards.enabled=true")
+        # The chart's NetworkPolicy lets in the namespace `monitoring`; someone else's Prometheus may be elsewhere.
+        if foreign_operator; then
+            platform_arguments+=(--set-json "networkPolicy.monitoring=[{\"namespaceSelector\":{\"matchExpressions\":[$(prometheus_selector)]}}]")
+        fi
     fi
     if left_in ingress; then "front_door_$ingress"; fi
     for setting in "${settings[@]}"; do platform_arguments+=(--set "$setting"); done
 }
 
+prometheus_selector() {
+    # shellcheck disable=SC2086 # names of namespaces, separated by spaces
+    printf '{"key":"kubernetes.io/metadata.name","operator":"In","values":[%s]}' "$(json_list $prometheus_namespaces)"
+}
+
 front_door_istio() {
-    platform_arguments+=(--set-json "istio.gateways=[\"$(ingress_namespace)/otlp\"]" --set-json "istio.hosts=[$(json_hosts)]")
+    platform_arguments+=(--set-json "istio.gateways=[\"$(ingress_namespace)/otlp\"]")
+    platform_arguments+=(--set-json "istio.hosts=[$(json_list "$host" "$grpc_host")]" --set-json "istio.apiHosts=[$(json_list "$api_host")]")
 }
 
 front_door_nginx() {
     platform_arguments+=(--set "ingress.enabled=true,ingress.className=$ingress")
     platform_arguments+=(--set-string "ingress.otlpHttp.host=$host,ingress.otlpGrpc.host=$grpc_host,ingress.api.host=$api_host")
     if [ -n "$tls_secret" ]; then
-        platform_arguments+=(--set-json "ingress.tls=[{\"secretName\":\"$tls_secret\",\"hosts\":[$(json_hosts)]}]")
+        platform_arguments+=(--set-json "ingress.tls=[{\"secretName\":\"$tls_secret\",\"hosts\":[$(json_list "$host" "$grpc_host" "$api_host")]}]")
     else
         platform_arguments+=(--set-json "ingress.tls=[]")
     fi
-    if [ "$ingress" = nginx ] && [ -n "$grpc_host" ]; then
-        # F5's controller; the chart's default is the annotation of the Kubernetes project's own, which is retired.
-        platform_arguments+=(--set-string 'ingress.otlpGrpc.annotations.nginx\.org/grpc-services=otlp-service')
-    fi
 }
 
-front_door_kong() { front_door_nginx; }
+front_door_kong() {
+    front_door_nginx
+    if [ -n "$grpc_host" ]; then
+        # Kong takes a backend for an HTTP/1 server, and a route for one of HTTP, unless it is told otherwise.
+        platform_arguments+=(--set service.grpcOnly.enabled=true --set-string 'service.grpcOnly.annotations.konghq\.com/protocol=grpc')
+        platform_arguments+=(--set-string 'ingress.otlpGrpc.annotations.konghq\.com/protocols=grpc\,grpcs')
+    fi
+}
 
 front_door_envoy-gateway() {
     platform_arguments+=(--set gatewayApi.enabled=true)
     platform_arguments+=(--set-json "gatewayApi.parentRefs=[{\"name\":\"otlp\",\"namespace\":\"$(ingress_namespace)\"}]")
-    platform_arguments+=(--set-json "gatewayApi.otlpHttpHostnames=[\"$host\"]")
-    platform_arguments+=(--set-json "gatewayApi.otlpGrpcHostnames=[${grpc_host:+\"$grpc_host\"}]")
-    platform_arguments+=(--set-json "gatewayApi.apiHostnames=[${api_host:+\"$api_host\"}]")
+    platform_arguments+=(--set-json "gatewayApi.otlpHttpHostnames=[$(json_list "$host")]")
+    # A gRPC request is told by its method, so that one name does for both.
+    platform_arguments+=(--set-json "gatewayApi.otlpGrpcHostnames=[$(json_list "${grpc_host:-$host}")]")
+    platform_arguments+=(--set-json "gatewayApi.apiHostnames=[$(json_list "$api_host")]")
 }
 
 step_platform() {

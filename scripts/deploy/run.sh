@@ -49,6 +49,9 @@ quoted() { # quoted COMMAND...: the command as one can type it
     printf '%s' "${out# }"
 }
 
+# json_list TEXT...: the elements of a JSON list; empty and repeated ones are left out.
+json_list() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++ { printf "%s\"%s\"", comma, $0; comma = "," }'; }
+
 say() { printf '    %s\n' "$*"; }
 warn() { printf '    warning: %s\n' "$*" >&2; }
 

@@ -158,14 +158,14 @@ def test_it_installs_everything_in_order_and_reads_a_trace_back(cluster, deploy,
 def test_what_the_chart_is_told(cluster, deploy, tmp_path):
     values = tmp_path / "my values.yaml"
     values.write_text("{}")
-    deploy("--values", str(values), "--profile", "medium", "--image", "ghcr.io/acme/otlp-rust", "--tag=1.2.3", *ALL, "--api-host", "api.example.com", "--set", "replicaCount=5")
+    deploy("--values", str(values), "--profile", "medium", "--image", "ghcr.io/acme/otlp-rust", "--tag=1.2.3", *ALL, "--grpc-host", "grpc.example.com", "--set", "replicaCount=5")
     call = platform_call(cluster)
     assert values_of(call, "--values") == [str(REPOSITORY / "helm/otlp-rust/values-medium.yaml"), str(values)]
     assert values_of(call, "--set-string") == ["image.registry=,image.repository=ghcr.io/acme/otlp-rust", "image.tag=1.2.3"]
     assert values_of(call, "--set") == [
         "trial.enabled=true", "istio.enabled=true", "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboards.enabled=true", "replicaCount=5",
     ]
-    assert values_of(call, "--set-json") == ['istio.gateways=["istio-ingress/otlp"]', 'istio.hosts=["otlp.example.com","api.example.com"]']
+    assert values_of(call, "--set-json") == ['istio.gateways=["istio-ingress/otlp"]', 'istio.hosts=["otlp.example.com","grpc.example.com"]', 'istio.apiHosts=[]']
     assert values_of(call, "--namespace") == ["otlp-system"] and values_of(call, "--timeout") == ["10m"]
 
 
@@ -235,6 +235,8 @@ def test_what_is_there_is_used_as_it_is(cluster, deploy, undeploy):
     assert set(cluster.releases) == {"otlp-system/otlp-rust"}
     assert labels(cluster, "otlp-system")["istio.io/rev"] == "1-29"
     assert "serviceMonitor.enabled=true" in " ".join(platform_call(cluster))
+    allowed = json.loads(values_of(platform_call(cluster), "--set-json")[0].removeprefix("networkPolicy.monitoring="))
+    assert allowed[0]["namespaceSelector"]["matchExpressions"][0]["values"] == ["mesh"]
     undeploy("--delete-data")
     assert cluster.objects == before and not cluster.releases
 

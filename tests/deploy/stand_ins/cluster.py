@@ -443,7 +443,7 @@ def bring(cluster, chart, release, namespace):
     elif chart == "otlp-rust":
         cluster.put("deployments", namespace, "otlp-service", labels=labels)
         service(cluster, namespace, "otlp-service-headless", [4317, 4318, 8080], cluster_ip="None", labels=labels)
-        service(cluster, namespace, "otlp-service", [4317, 4318, 8080], labels=labels)
+        service(cluster, namespace, "otlp-service", [4317, 4318, 8080], labels=labels | {"otlp-rust/scrape": "true"})
     else:
         raise Stop(1, f"Error: chart {chart} not found")
 
