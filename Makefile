@@ -2,9 +2,13 @@
 SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 DATA_DIR ?= ./data
+IMAGE ?= otlp-rust
+TAG ?= dev
+IMAGE_TARGET ?= runtime
+CONTAINER_TOOL ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-rust test-e2e test-deploy torture bench fuzz lint fmt setup clean
+.PHONY: help run demo test test-rust test-e2e test-deploy torture bench fuzz lint fmt setup clean image chart deploy undeploy
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +54,21 @@ fmt: ## format the Rust code
 
 setup: ## install what the tests need and this machine lacks
 	scripts/setup-tests.sh
+
+image: ## build the container image (IMAGE=otlp-rust TAG=dev IMAGE_TARGET=runtime|debug CONTAINER_TOOL=docker|podman)
+	$(CONTAINER_TOOL) build -f docker/Dockerfile --target $(IMAGE_TARGET) -t "$(IMAGE):$(TAG)" \
+		--build-arg VERSION="$(TAG)" --build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(git log -1 --format=%cI)" --build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" .
+
+chart: ## lint the Helm chart and package it into dist/
+	helm lint --strict helm/otlp-rust
+	helm package helm/otlp-rust --destination dist
+
+deploy: ## install the platform on a Kubernetes cluster (DEPLOY_OPTIONS="--trial"; scripts/deploy.sh --help)
+	scripts/deploy.sh $(DEPLOY_OPTIONS)
+
+undeploy: ## remove what make deploy made; data stays (UNDEPLOY_OPTIONS="--dry-run"; scripts/undeploy.sh --help)
+	scripts/undeploy.sh $(UNDEPLOY_OPTIONS)
 
 clean: ## remove build output and test tools (not ./data)
 	cargo clean
