@@ -11,9 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::{Config, Sources};
 use schema::TenantId;
 
+use crate::health::HealthArgs;
 use crate::quarantine::QuarantineArgs;
 use crate::verify::VerifyArgs;
-use crate::{build, quarantine, serve, verify};
+use crate::{build, health, quarantine, serve, verify};
 
 /// Receives OpenTelemetry traces, metrics and logs, stores them as open Parquet, and answers questions about them.
 #[derive(Debug, Parser)]
@@ -27,6 +28,8 @@ pub struct Cli {
 enum Command {
     /// Run the platform.
     Serve(ServeArgs),
+    /// Ask whether a server is ready.
+    Health(HealthArgs),
     /// Send a believable shop's telemetry to a running platform.
     Demo(DemoArgs),
     /// Ask a running platform a question in SQL.
@@ -227,6 +230,7 @@ impl Settings {
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args.settings.load()?),
+        Command::Health(args) => health::run(args),
         Command::Demo(args) => runtime()?.block_on(demo(args)),
         Command::Sql(args) => runtime()?.block_on(sql(args)),
         Command::Delete(args) => runtime()?.block_on(delete(args)),

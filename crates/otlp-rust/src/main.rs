@@ -3,6 +3,7 @@
 mod allocator;
 mod build;
 mod cli;
+mod health;
 mod observe;
 mod quarantine;
 mod serve;

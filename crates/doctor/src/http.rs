@@ -1,0 +1,52 @@
+//! HTTP as a caller next to the platform speaks it.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use url::Url;
+
+/// A client for `url`.
+///
+/// No proxy: it is about this server, and a proxy from the environment would hide it. Certificates of authorities are read
+/// only if they are needed, because reading them takes longer than the question itself.
+///
+/// # Errors
+/// If the certificates of authorities cannot be read.
+pub(crate) fn client(url: &Url, timeout: Duration) -> reqwest::Result<Client> {
+    Client::builder()
+        .no_proxy()
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        .tls_built_in_root_certs(url.scheme() == "https")
+        .user_agent(concat!("otlp-rust/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// `path` below what `base` names; a base that ends with the path is taken as it is.
+pub(crate) fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    let stem = base.path().trim_end_matches('/');
+    if !stem.ends_with(path) {
+        url.set_path(&format!("{stem}{path}"));
+    }
+    url
+}
+
+/// An address without what must not be shown.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither fails for an address with a host.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.set_query(None);
+    url.to_string()
+}
+
+/// The innermost cause: the outer ones only repeat the address.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
