@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
 use catalog::{Catalog, CatalogUrl, ConnectOptions, Expired};
 use http_body_util::BodyExt;
-use lake::{CacheSizes, CompactionOptions, CompactionReport, Lake, Observer};
+use lake::{CacheSizes, CompactionOptions, CompactionReport, Lake, Observer, Stored};
 use object_store::memory::InMemory;
 use query::{QueryEngine, QueryOptions};
 use schema::{Dataset, SystemClock};
@@ -21,7 +21,7 @@ struct Silent;
 impl Observer for Silent {
     fn compacted(&self, _: Dataset, _: &CompactionReport) {}
     fn failed(&self, _: &'static str) {}
-    fn backlog(&self, _: Dataset, _: i64, _: i64) {}
+    fn stored(&self, _: Dataset, _: &Stored) {}
     fn expired(&self, _: Dataset, _: &Expired) {}
     fn collected(&self, _: u64, _: u64) {}
 }

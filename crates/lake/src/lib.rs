@@ -44,7 +44,7 @@ pub use commit::{Commit, Committed, Request, is_item, request_key};
 pub use compaction::{CompactionOptions, CompactionReport, Wanted};
 pub use deletion::{MatchError, Matcher, Question, described_by};
 pub use error::LakeError;
-pub use maintenance::{MaintenanceOptions, Observer, Retention};
+pub use maintenance::{MaintenanceOptions, Observer, Retention, Stored};
 pub use proof::{RetentionDebt, RetentionReport};
 pub use read::{PartFile, PartReader};
 pub use verify::{Affected, Finding, FindingKind, Severity, VerifyOptions, VerifyReport, Watcher};

@@ -42,14 +42,55 @@ pub struct MaintenanceOptions {
     pub dedupe_window: Duration,
 }
 
+/// What is stored of a dataset, of all tenants together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Slices that wait for compaction.
+    pub slices: i64,
+    /// Their rows.
+    pub slice_rows: i64,
+    /// Their bytes.
+    pub slice_bytes: i64,
+    /// When the oldest of them was cut; none without slices.
+    pub oldest_slice: Option<UnixNanos>,
+    /// Live parts.
+    pub parts: i64,
+    /// Their rows.
+    pub part_rows: i64,
+    /// Their bytes.
+    pub part_bytes: i64,
+}
+
+impl Stored {
+    /// Adds up what the catalog says of each tenant. Every dataset has its sum, so that one that was worked off shows as
+    /// nothing and not as what it was before.
+    fn sums(backlog: &[Backlog]) -> [(Dataset, Self); Dataset::ALL.len()] {
+        Dataset::ALL.map(|dataset| {
+            let mut sum = Self::default();
+            for entry in backlog.iter().filter(|entry| entry.dataset == dataset) {
+                sum.slices += entry.slices;
+                sum.slice_rows += entry.rows;
+                sum.slice_bytes += entry.bytes;
+                sum.oldest_slice = sum.oldest_slice.into_iter().chain(entry.oldest_created_at).min();
+                for level in &entry.levels {
+                    sum.parts += level.parts;
+                    sum.part_rows += level.rows;
+                    sum.part_bytes += level.bytes;
+                }
+            }
+            (dataset, sum)
+        })
+    }
+}
+
 /// What happened, for metrics. All methods may be called from any task.
 pub trait Observer: Send + Sync {
     /// A compaction ended.
     fn compacted(&self, dataset: Dataset, report: &CompactionReport);
     /// A round of background work failed.
     fn failed(&self, work: &'static str);
-    /// Rows not compacted yet.
-    fn backlog(&self, dataset: Dataset, slices: i64, rows: i64);
+    /// What is stored, and what of it is not compacted yet.
+    fn stored(&self, dataset: Dataset, stored: &Stored);
     /// Retention removed rows.
     fn expired(&self, dataset: Dataset, expired: &Expired);
     /// Objects were deleted.
@@ -102,8 +143,11 @@ impl Lake {
             self.inner.telemetry.set_cache_bytes(cache, bytes);
         }
         let mut failed = Ok(());
-        for entry in self.inner.catalog.backlog().await? {
-            observer.backlog(entry.dataset, entry.slices, entry.rows);
+        let backlog = self.inner.catalog.backlog().await?;
+        for (dataset, stored) in Stored::sums(&backlog) {
+            observer.stored(dataset, &stored);
+        }
+        for entry in backlog {
             let age = entry
                 .oldest_created_at
                 .map_or(0, |at| self.inner.clock.now().saturating_sub(at).max(0));

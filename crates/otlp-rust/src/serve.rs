@@ -26,7 +26,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::allocator;
 use crate::build;
-use crate::observe::Recorder;
+use crate::observe::{self, Recorder};
 
 /// Connections without traffic are probed this often, so that a dead peer does not hold a stream.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -102,6 +102,11 @@ async fn serve(config: Config) -> Result<ExitCode> {
         stopped,
     };
     let mut tasks = JoinSet::new();
+    tasks.spawn(observe::watch_catalog(
+        server.lake.catalog().clone(),
+        server.telemetry.clone(),
+        server.stopped.clone(),
+    ));
     // Everything is bound before anything is served: a port that is taken ends the start, not half of the service.
     server.api(&mut tasks, readiness).await?;
     let receivers = if server.config.server.roles.ingest {

@@ -69,6 +69,25 @@ pub struct CompactionRun {
     pub output_bytes: u64,
 }
 
+/// What is stored of a dataset, of all tenants together, as the catalog has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Slices that wait for compaction.
+    pub slices: u64,
+    /// Their rows.
+    pub slice_rows: u64,
+    /// Their bytes.
+    pub slice_bytes: u64,
+    /// When the oldest of them was committed, in seconds since the Unix epoch; none without slices.
+    pub oldest_slice: Option<u64>,
+    /// Live parts.
+    pub parts: u64,
+    /// Their rows.
+    pub part_rows: u64,
+    /// Their bytes.
+    pub part_bytes: u64,
+}
+
 impl Telemetry {
     /// Makes the registry. `service` is what receives the telemetry (the label `service` of `otlp_requests_total`),
     /// `version` the version of this program.
@@ -224,13 +243,31 @@ impl Telemetry {
 
     // --- the lake
 
-    /// What waits for compaction, now.
-    pub fn set_backlog(&self, dataset: Dataset, rows: u64, slices: u64) {
+    /// What is stored of a dataset and what of it waits for compaction, now.
+    pub fn set_stored(&self, dataset: Dataset, stored: &Stored) {
         let m = &self.0.metrics;
-        m.backlog_rows.get_or_create(&DatasetLabel(dataset)).set(amount(rows));
-        m.backlog_slices
-            .get_or_create(&DatasetLabel(dataset))
-            .set(amount(slices));
+        let labels = DatasetLabel(dataset);
+        for (family, value) in [
+            (&m.backlog_rows, stored.slice_rows),
+            (&m.backlog_slices, stored.slices),
+            (&m.backlog_bytes, stored.slice_bytes),
+            (&m.parts, stored.parts),
+            (&m.part_rows, stored.part_rows),
+            (&m.part_bytes, stored.part_bytes),
+        ] {
+            family.get_or_create(&labels).set(amount(value));
+        }
+        // Not 0 for none: `time() - 0` would be the age of the oldest slice there ever was.
+        if let Some(at) = stored.oldest_slice {
+            m.backlog_oldest.get_or_create(&labels).set(amount(at));
+        } else {
+            m.backlog_oldest.remove(&labels);
+        }
+    }
+
+    /// Whether the catalog answers, now.
+    pub fn set_catalog_up(&self, up: bool) {
+        self.0.metrics.catalog_up.get_or_create(&NoLabels).set(i64::from(up));
     }
 
     /// A compaction succeeded.
@@ -326,9 +363,14 @@ impl Telemetry {
         m.store_operation
             .get_or_create(&OperationLabel { operation })
             .observe(duration.as_secs_f64());
-        m.store_operations
-            .get_or_create(&OperationStatusLabels { operation, status })
-            .inc();
+        let labels = |status| OperationStatusLabels { operation, status };
+        if m.store_operations.get(&labels(status)).is_none() {
+            // As in `begin_at_zero`, as soon as an operation is known.
+            for status in [StoreStatus::Timeout, StoreStatus::Error] {
+                drop(m.store_operations.get_or_create(&labels(status)));
+            }
+        }
+        m.store_operations.get_or_create(&labels(status)).inc();
     }
 
     // --- querying
@@ -339,7 +381,14 @@ impl Telemetry {
         m.query_duration
             .get_or_create(&ApiLabel { api })
             .observe(duration.as_secs_f64());
-        m.queries.get_or_create(&ApiStatusLabels { api, status }).inc();
+        let labels = |status| ApiStatusLabels { api, status };
+        if m.queries.get(&labels(status)).is_none() {
+            // As in `begin_at_zero`, as soon as an API is known.
+            for status in [QueryStatus::Timeout, QueryStatus::Rejected, QueryStatus::Error] {
+                drop(m.queries.get_or_create(&labels(status)));
+            }
+        }
+        m.queries.get_or_create(&labels(status)).inc();
     }
 
     // --- scraping

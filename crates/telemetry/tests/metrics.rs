@@ -7,7 +7,7 @@ use std::time::Duration;
 use schema::Dataset;
 use telemetry::{
     CONTENT_TYPE, CommitPhase, CompactionRun, LogFormat, LoggingError, QueryStatus, RequestStatus, Signal, StoreStatus,
-    Telemetry, Transport, init_logging,
+    Stored, Telemetry, Transport, init_logging,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -42,7 +42,17 @@ fn everything() -> Telemetry {
     for phase in CommitPhase::ALL {
         t.commit_phase(*phase, 3 * MS);
     }
-    t.set_backlog(Dataset::Logs, 10, 2);
+    let stored = Stored {
+        slices: 2,
+        slice_rows: 10,
+        slice_bytes: 400,
+        oldest_slice: Some(1_700_000_000),
+        parts: 3,
+        part_rows: 1000,
+        part_bytes: 9000,
+    };
+    t.set_stored(Dataset::Logs, &stored);
+    t.set_catalog_up(true);
     t.compaction(CompactionRun {
         duration: 40 * MS,
         rows: 100,
@@ -86,6 +96,12 @@ fn every_event_shows_in_the_scrape() {
         r#"otlp_commit_phase_seconds_count{phase="catalog"} 1"#,
         r#"otlp_backlog_rows{dataset="logs"} 10"#,
         r#"otlp_backlog_slices{dataset="logs"} 2"#,
+        r#"otlp_backlog_bytes{dataset="logs"} 400"#,
+        r#"otlp_backlog_oldest_timestamp_seconds{dataset="logs"} 1700000000"#,
+        r#"otlp_parts{dataset="logs"} 3"#,
+        r#"otlp_part_rows{dataset="logs"} 1000"#,
+        r#"otlp_part_bytes{dataset="logs"} 9000"#,
+        "otlp_catalog_up{} 1",
         "otlp_compaction_runs_total 1",
         "otlp_memory_resident_bytes 4000",
         "otlp_memory_limit_bytes 5000",
@@ -110,8 +126,10 @@ fn every_event_shows_in_the_scrape() {
         r#"otlp_catalog_operation_seconds_count{operation="commit_segment"} 1"#,
         r#"otlp_store_operation_seconds_count{operation="put"} 1"#,
         r#"otlp_store_operations_total{operation="get",status="not_found"} 1"#,
+        r#"otlp_store_operations_total{operation="put",status="error"} 0"#,
         r#"otlp_query_duration_seconds_count{api="sql"} 1"#,
         r#"otlp_queries_total{api="sql",status="ok"} 1"#,
+        r#"otlp_queries_total{api="sql",status="error"} 0"#,
         r#"otlp_build_info{version="1.2.3"} 1"#,
         "process_resident_memory_bytes 2097152.0",
         "process_cpu_seconds_total 4.0",
@@ -143,7 +161,22 @@ fn the_text_is_well_formed() {
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
     }
-    assert_eq!(families.len(), 40);
+    assert_eq!(families.len(), 46);
+}
+
+#[test]
+fn without_a_backlog_there_is_no_oldest_slice() {
+    let t = telemetry();
+    let some = Stored {
+        slices: 1,
+        oldest_slice: Some(5),
+        ..Stored::default()
+    };
+    t.set_stored(Dataset::Spans, &some);
+    t.set_stored(Dataset::Spans, &Stored::default());
+    let text = t.render();
+    assert!(text.contains("otlp_backlog_slices{dataset=\"spans\"} 0\n"), "{text}");
+    assert!(!text.contains("otlp_backlog_oldest_timestamp_seconds{"), "{text}");
 }
 
 #[test]

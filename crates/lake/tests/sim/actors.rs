@@ -7,7 +7,8 @@ use arrow::array::RecordBatch;
 use catalog::{CatalogError, Expired, Snapshot};
 use lake::segment::Rows;
 use lake::{
-    Commit, CompactionOptions, CompactionReport, LakeError, MaintenanceOptions, Observer, Request, Wanted, request_key,
+    Commit, CompactionOptions, CompactionReport, LakeError, MaintenanceOptions, Observer, Request, Stored, Wanted,
+    request_key,
 };
 use parking_lot::Mutex;
 use rand::Rng;
@@ -67,7 +68,7 @@ pub struct Silent;
 impl Observer for Silent {
     fn compacted(&self, _: Dataset, _: &CompactionReport) {}
     fn failed(&self, _: &'static str) {}
-    fn backlog(&self, _: Dataset, _: i64, _: i64) {}
+    fn stored(&self, _: Dataset, _: &Stored) {}
     fn expired(&self, _: Dataset, _: &Expired) {}
     fn collected(&self, _: u64, _: u64) {}
 }

@@ -1,15 +1,17 @@
 //! A lake to test with: processes that share a catalog, a store and a clock.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use catalog::{Catalog, CatalogUrl, ConnectOptions, Expired, RequestKey, Snapshot};
 use lake::segment::Rows;
 use lake::{
-    CacheSizes, Commit, Committed, CompactionOptions, CompactionReport, Lake, LakeError, Observer, Request, Wanted,
+    CacheSizes, Commit, Committed, CompactionOptions, CompactionReport, Lake, LakeError, Observer, Request, Stored,
+    Wanted,
 };
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -166,7 +168,7 @@ pub struct Tally {
     pub freed: AtomicU64,
     pub compactions: AtomicU64,
     pub failures: Mutex<Vec<&'static str>>,
-    pub backlog_rows: AtomicI64,
+    pub stored: Mutex<BTreeMap<Dataset, Stored>>,
 }
 
 impl Observer for Tally {
@@ -178,8 +180,8 @@ impl Observer for Tally {
         self.failures.lock().push(work);
     }
 
-    fn backlog(&self, _: Dataset, _: i64, rows: i64) {
-        self.backlog_rows.store(rows, Ordering::SeqCst);
+    fn stored(&self, dataset: Dataset, stored: &Stored) {
+        self.stored.lock().insert(dataset, *stored);
     }
 
     fn expired(&self, dataset: Dataset, expired: &Expired) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lake::{Lake, MaintenanceOptions};
+use lake::{CompactionOptions, Lake, MaintenanceOptions, Stored};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use schema::{Clock, Dataset, ManualClock};
@@ -45,6 +45,37 @@ pub async fn maintain(lake: &Lake, options: MaintenanceOptions, tally: &Arc<Tall
     stop.send_replace(true);
     work.await.unwrap();
     assert!(until().await, "it did not happen within 20 s");
+}
+
+/// What is stored is told of all tenants together, and a backlog that was worked off as none.
+#[tokio::test]
+async fn stored_is_the_sum_of_tenants() {
+    let world = World::new();
+    let lake = world.process().await;
+    let now = lake.clock().now();
+    for (number, owner, rows) in [(1_u8, "many", 40), (2, "few", 2)] {
+        let batch = random_batch(Dataset::Logs, u64::from(number), rows, now - SECOND, now);
+        put(&lake, &tenant(owner), u128::from(number), Dataset::Logs, batch).await;
+        world.clock.advance(SECOND);
+    }
+    let tally = Tally::default();
+    let patient = CompactionOptions {
+        target_rows: i64::MAX,
+        max_slice_age: Duration::MAX,
+        ..fixture::options()
+    };
+    lake.compact_due(&patient, &tally).await.unwrap();
+    let waiting = tally.stored.lock()[&Dataset::Logs];
+    assert_eq!((waiting.slices, waiting.slice_rows, waiting.parts), (2, 42, 0));
+    assert_eq!(waiting.oldest_slice, Some(now));
+    assert_eq!(tally.stored.lock()[&Dataset::Spans], Stored::default());
+
+    lake.compact_all(&patient, &tally).await.unwrap();
+    lake.compact_due(&patient, &tally).await.unwrap();
+    let done = tally.stored.lock()[&Dataset::Logs];
+    assert_eq!((done.slices, done.slice_rows, done.oldest_slice), (0, 0, None));
+    assert_eq!((done.parts, done.part_rows), (2, 42));
+    assert!(done.part_bytes > 0);
 }
 
 #[tokio::test]

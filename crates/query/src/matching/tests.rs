@@ -5,7 +5,7 @@ use arrow::datatypes::Int64Type;
 use catalog::{Catalog, CatalogUrl, ConnectOptions, DeletionState, Expired, NewColumn, NewDeletion};
 use futures::TryStreamExt;
 use lake::segment::Rows;
-use lake::{CacheSizes, Commit, CompactionOptions, CompactionReport, Lake, Observer, Wanted};
+use lake::{CacheSizes, Commit, CompactionOptions, CompactionReport, Lake, Observer, Stored, Wanted};
 use object_store::memory::InMemory;
 use schema::SystemClock;
 use telemetry::Telemetry;
@@ -18,7 +18,7 @@ struct Silent;
 impl Observer for Silent {
     fn compacted(&self, _: Dataset, _: &CompactionReport) {}
     fn failed(&self, _: &'static str) {}
-    fn backlog(&self, _: Dataset, _: i64, _: i64) {}
+    fn stored(&self, _: Dataset, _: &Stored) {}
     fn expired(&self, _: Dataset, _: &Expired) {}
     fn collected(&self, _: u64, _: u64) {}
 }
