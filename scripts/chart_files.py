@@ -106,7 +106,8 @@ def readme(values):
 
 
 def config_schema():
-    binary = os.environ.get("OTLP_RUST_BIN") or str(ROOT / "target" / "debug" / "otlp-rust")
+    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
+    binary = os.environ.get("OTLP_RUST_BIN") or f"{target}/debug/otlp-rust"
     if not Path(binary).exists():
         raise SystemExit(f"{binary} is missing: build it (cargo build) or set OTLP_RUST_BIN")
     return json.loads(subprocess.run([binary, "config", "schema"], check=True, capture_output=True, text=True).stdout)
