@@ -115,7 +115,7 @@ def config_schema():
 
 def copies():
     monitoring = ROOT / "monitoring"
-    for path in [*monitoring.glob("otlp-rules.yml"), *sorted(monitoring.glob("dashboards/*.json"))]:
+    for path in [monitoring / "otlp-rules.yml", *sorted(monitoring.glob("dashboards/*.json"))]:
         yield CHART / "files" / path.relative_to(monitoring), path.read_text()
 
 

@@ -110,7 +110,7 @@ def test_custom_resources():
     given = [(name, it) for name, it in given.values() if it["kind"] != "VerticalPodAutoscaler"]
     kinds = {it["kind"] for _, it in given}
     assert kinds >= {"PeerAuthentication", "AuthorizationPolicy", "DestinationRule", "VirtualService", "GRPCRoute", "HTTPRoute"}
-    assert kinds >= {"ServiceMonitor", "PodMonitor", "Gateway", "ExternalSecret", "SecretStore"}
+    assert kinds >= {"ServiceMonitor", "PodMonitor", "PrometheusRule", "Gateway", "ExternalSecret", "SecretStore"}
     broken = [
         {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "x"}, "spec": {"http": [{"rout": []}]}},
         {"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": {"name": "x"}, "spec": {"mtls": {"mode": "ON"}}},
@@ -253,6 +253,25 @@ def test_what_is_made_is_in_step():
     """README.md, values.schema.json, files/ and k8s/ are what scripts/render-k8s.sh makes of the chart, of monitoring/ and of the binary."""
     done = subprocess.run(["scripts/render-k8s.sh", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr + "run scripts/render-k8s.sh"
+
+
+def test_monitoring_is_that_of_the_repository():
+    """Rules and dashboards of monitoring/ as they are, and targets with the labels that they go by."""
+    some = objects(CASES["everything"])
+    rules = yaml.safe_load((ROOT / "monitoring" / "otlp-rules.yml").read_text())
+    assert find(some, "PrometheusRule", "otlp-service")["spec"] == rules
+    for path in (ROOT / "monitoring" / "dashboards").glob("*.json"):
+        configmap = find(some, "ConfigMap", f"otlp-service-dashboard-{path.stem}")
+        assert json.loads(configmap["data"][path.name]) == json.loads(path.read_text())
+        assert configmap["metadata"]["labels"]["grafana_dashboard"] == "1"
+    job = find(some, "ServiceMonitor", "otlp-service")["spec"]["jobLabel"]
+    assert find(some, "Service", "otlp-service")["metadata"]["labels"][job] == "otlp-rust"
+    monitor = find(objects(CASES["pod monitor"]), "PodMonitor", "otlp-service")["spec"]
+    assert all(metadata["labels"][monitor["jobLabel"]] == "otlp-rust" for owner, metadata, _ in pods(some) if owner == "otlp-service")
+    # The links of alerts lead to where the handbook is published.
+    published = objects(over(S3, {"prometheusRule": {"enabled": True, "runbookUrl": "https://handbook.example.com/runbooks.html"}}))
+    text = json.dumps(find(published, "PrometheusRule", "otlp-service"))
+    assert "https://handbook.example.com/runbooks.html#" in text and "docs/operations" not in text
 
 
 def test_notes_name_commands_that_exist():
