@@ -1,6 +1,9 @@
 """Every kind of object store: the platform ingests, answers, compacts, collects garbage and starts again on it."""
 
+import http.server
+import json
 import os
+import threading
 import time
 
 import pytest
@@ -66,3 +69,48 @@ def test_a_life_on_each_store(make_server, store, tenant):
     check()
     assert metric(server, "otlp_store_operations_total", operation="delete", status="error") == 0
     assert metric(server, "otlp_store_operations_total", operation="get", status="error") == 0
+
+
+def test_s3_credentials_of_the_environment(make_server, services, tenant):
+    """Without keys in the configuration the platform is who its environment says it is, as on a machine or in a pod of AWS."""
+    env = services.get(S3).env(f"environment/{tenant}")
+    env["AWS_ACCESS_KEY_ID"] = env.pop("OTLP_RUST__STORE__S3__ACCESS_KEY_ID")
+    env["AWS_SECRET_ACCESS_KEY"] = env.pop("OTLP_RUST__STORE__S3__SECRET_ACCESS_KEY")
+    env["AWS_REGION"] = env.pop("OTLP_RUST__STORE__S3__REGION")
+    server = make_server(env=env)
+    wire.send_grpc(server, "traces", wire.request("traces", [wire.span("who am I")]), tenant)
+    assert server.sql("SELECT name FROM spans", tenant) == [{"name": "who am I"}]
+
+
+def test_s3_credentials_of_a_pod(make_server, services, tenant, folder):
+    """EKS Pod Identity: a token of the pod's is shown to an agent on its node, which is a stand-in here and hands out the store's keys."""
+    env = services.get(S3).env(f"pod/{tenant}")
+    keys = {"AccessKeyId": env.pop("OTLP_RUST__STORE__S3__ACCESS_KEY_ID"), "SecretAccessKey": env.pop("OTLP_RUST__STORE__S3__SECRET_ACCESS_KEY")}
+    asked = []
+
+    class Agent(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["Authorization"])
+            body = json.dumps(keys | {"Token": "session", "Expiration": "2099-01-01T00:00:00Z"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    agent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
+    threading.Thread(target=agent.serve_forever, daemon=True).start()
+    try:
+        token = folder / f"token-{tenant}"
+        token.write_text("who-this-pod-is")
+        env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"http://127.0.0.1:{agent.server_port}/v1/credentials"
+        env["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = str(token)
+        server = make_server(env=env)
+        wire.send_grpc(server, "traces", wire.request("traces", [wire.span("a pod")]), tenant)
+        assert server.sql("SELECT name FROM spans", tenant) == [{"name": "a pod"}]
+        assert set(asked) == {"who-this-pod-is"}
+    finally:
+        agent.shutdown()
+        agent.server_close()

@@ -157,19 +157,17 @@ fn writer_name() -> String {
 
 fn store_location(config: &Config) -> Result<StoreLocation> {
     let store = &config.store;
-    let mut options = vec![(
+    let mut options = from_environment(store, std::env::vars());
+    options.push((
         "timeout".to_owned(),
         format!("{} seconds", store.request_timeout.as_secs().max(1)),
-    )];
+    ));
     let mut set = |key: &str, value: Option<String>| options.extend(value.map(|v| (key.to_owned(), v)));
     let url = match &store.url {
         config::StoreUrl::Local { path } => return Ok(StoreLocation::Local(path.clone())),
         config::StoreUrl::S3 { bucket, prefix } => {
             set("aws_endpoint", store.s3.endpoint.as_ref().map(without_slash));
-            set(
-                "aws_region",
-                Some(store.s3.region.clone().unwrap_or_else(|| "us-east-1".to_owned())),
-            );
+            set("aws_region", store.s3.region.clone());
             set("aws_access_key_id", store.s3.access_key_id.clone());
             set(
                 "aws_secret_access_key",
@@ -213,6 +211,26 @@ fn store_location(config: &Config) -> Result<StoreLocation> {
     };
     let url = Url::parse(&url).with_context(|| format!("store.url {url} is not an address"))?;
     Ok(StoreLocation::Remote { url, options })
+}
+
+/// What a cloud puts into the environment of its machines and pods: who they are (IRSA, EKS Pod Identity, Azure's workload identity)
+/// and where. The stores know these names in lower case. What the configuration says is added later, and wins.
+fn from_environment(
+    store: &config::Store,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
+    let prefix = match &store.url {
+        config::StoreUrl::Local { .. } => return Vec::new(),
+        config::StoreUrl::S3 { .. } => "AWS_",
+        config::StoreUrl::Gcs { .. } => "GOOGLE_",
+        config::StoreUrl::Azure { .. } => "AZURE_",
+    };
+    // A session belongs to the key that it came with, not to one of the configuration.
+    let own_key = store.s3.access_key_id.is_some();
+    variables
+        .filter(|(name, _)| name.starts_with(prefix) && !(own_key && name == "AWS_SESSION_TOKEN"))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect()
 }
 
 /// The stores append `/bucket` to an endpoint.
