@@ -97,6 +97,7 @@ REFINED = {
     "service.type": one_of("ClusterIP", "NodePort", "LoadBalancer"),
     "service.annotations": TEXTS,
     "service.grpcOnly.annotations": TEXTS,
+    "service.trafficDistribution": one_of("", "PreferClose", "PreferSameZone", "PreferSameNode"),
     "service.grpcAppProtocol": one_of("grpc", "kubernetes.io/h2c"),
     "serviceAccount.name": NAME,
     "serviceAccount.annotations": TEXTS,

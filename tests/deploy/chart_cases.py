@@ -75,7 +75,7 @@ EVERYTHING = {
     "redis": {"existingSecret": {"name": "redis", "key": "u"}, "prefix": "other"},
     "ingress": {"enabled": True, "annotations": {"x": "y"}, "api": {"host": "api.example.com"}},
     "gatewayApi": GATEWAY,
-    "service": {"type": "LoadBalancer", "annotations": {"n": "l"}, "grpcOnly": {"enabled": True, "annotations": {"k": "v"}}},
+    "service": {"type": "LoadBalancer", "trafficDistribution": "PreferClose", "annotations": {"n": "l"}, "grpcOnly": {"enabled": True, "annotations": {"k": "v"}}},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "dashboards": {"enabled": True},

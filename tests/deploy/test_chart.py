@@ -19,8 +19,8 @@ from platform_process import binary
 
 HERE = Path(__file__).resolve().parent
 VERSIONS = [version for version in kubernetes.all_versions() if (1, 27) <= tuple(map(int, version.split(".")[:2]))]
-# The chart differs only between versions before 1.30 and later ones (test_grace_period_follows_the_drain).
-RENDERED_AS = {version: "1.29" if version.startswith(("1.27.", "1.28.", "1.29.")) else "1.37" for version in VERSIONS}
+# The chart differs between versions before 1.30, 1.30 and later ones; what is rendered for one is held against its schemas.
+RENDERED_AS = {version: {"1.27": "1.29", "1.28": "1.29", "1.29": "1.29", "1.30": "1.30"}.get(version[:4], "1.37") for version in VERSIONS}
 YAML_RULES = YamlLintConfig(
     "{extends: default, rules: {line-length: {max: 160}, document-start: disable, truthy: {check-keys: false},"
     " comments-indentation: disable, octal-values: disable, braces: {max-spaces-inside: 1}}}"

@@ -40,3 +40,30 @@
 {{- $url := urlParse (.Values.store.s3.endpoint | default "https://none") -}}
 {{- .Values.networkPolicy.egress.store.port | default (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host)) | default (ternary 80 443 (eq $url.scheme "http")) -}}
 {{- end }}
+
+{{/* To the control plane of the mesh, for the proxy beside the process. */}}
+{{- define "otlp.egress.mesh" -}}
+{{- if and .Values.istio.enabled (eq .Values.istio.dataPlane "sidecar") }}
+# istiod.
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: istio-system
+  ports:
+    - protocol: TCP
+      port: 15012
+{{- else if .Values.linkerd.enabled }}
+# Linkerd's destinations, identity and policy.
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: linkerd
+  ports:
+    - protocol: TCP
+      port: 8080
+    - protocol: TCP
+      port: 8086
+    - protocol: TCP
+      port: 8090
+{{- end }}
+{{- end }}
