@@ -215,10 +215,7 @@ fn store_location(config: &Config) -> Result<StoreLocation> {
 
 /// What a cloud puts into the environment of its machines and pods: who they are (IRSA, EKS Pod Identity, Azure's workload identity)
 /// and where. The stores know these names in lower case. What the configuration says is added later, and wins.
-fn from_environment(
-    store: &config::Store,
-    variables: impl Iterator<Item = (String, String)>,
-) -> Vec<(String, String)> {
+fn from_environment(store: &config::Store, variables: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
     let prefix = match &store.url {
         config::StoreUrl::Local { .. } => return Vec::new(),
         config::StoreUrl::S3 { .. } => "AWS_",
