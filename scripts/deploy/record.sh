@@ -47,8 +47,8 @@ look_at_release() {
     release_revision=0
     [ "$cluster_reachable" = yes ] || return 0
     if "${helm[@]}" status "$1" --namespace "$2" >"$work/status" 2>"$work/output"; then
-        release_status=$(sed -n 's/^STATUS: *//p' "$work/status")
-        release_revision=$(sed -n 's/^REVISION: *//p' "$work/status")
+        release_status=$(sed -n 's/^STATUS: *//p' "$work/status" | head -n 1)
+        release_revision=$(sed -n 's/^REVISION: *//p' "$work/status" | head -n 1)
     elif ! grep -q 'not found' "$work/output"; then
         last_command=$(quoted "${helm[@]}" status "$1" --namespace "$2")
         fail "\`$last_command\` failed"

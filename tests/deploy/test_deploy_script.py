@@ -65,7 +65,7 @@ class Run:
     """What a run of a script printed, and how it ended."""
 
     def __init__(self, command, environment, code):
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280)
         self.code, self.out, self.error = done.returncode, done.stdout, done.stderr
         assert self.code == code, f"exit code {self.code}, expected {code}\n{self.out}\n{self.error}"
 
