@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,27 +33,36 @@ def stage(name):
     return found[0]
 
 
-@pytest.fixture(scope="session")
-def buildah(folder):
+@pytest.fixture(scope="module")
+def room():
+    """A folder for a gigabyte that is written once and read once: in memory, where there is plenty."""
+    memory = Path("/dev/shm")
+    plenty = memory.is_dir() and shutil.disk_usage(memory).free > 8 << 30
+    path = Path(tempfile.mkdtemp(prefix="otlp-rust-images-", dir=memory if plenty else None))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def buildah(room):
     if os.geteuid() != 0:
         pytest.skip("needs root: debootstrap, chroot and runc's namespaces")
     for tool in ["buildah", "debootstrap", "runc"]:
         assert shutil.which(tool), f"{tool} is missing: run scripts/setup-tests.sh"
-    made = Buildah(folder / "containers")
+    made = Buildah(room)
     yield made
     made.close()
 
 
-def context(path, program):
-    """A build context with the program in the place of a binary that was compiled before."""
+def context(path):
+    """A build context that lacks nothing but the binary."""
     (path / "docker/prebuilt").mkdir(parents=True)
     for name in ["LICENSE", ".dockerignore"]:
         shutil.copy(REPOSITORY / name, path)
-    shutil.copy2(program, path / "docker/prebuilt/otlp-rust")
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bases(buildah):
     buildah.load(distroless_base(), "localhost/distroless")
 
@@ -68,18 +78,11 @@ def bases(buildah):
     return ["--build-arg", "BASE=localhost/distroless", "--build-arg", "DEBUG_BASE=localhost/tools"]
 
 
-@pytest.fixture(scope="session")
-def stripped(folder):
-    """The binary under test as an image would have it."""
-    path = folder / "otlp-rust-stripped"
-    run("strip", "-o", path, binary("otlp-rust", "OTLP_RUST_BIN"))
-    return path
-
-
-@pytest.fixture(scope="session")
-def images(buildah, bases, stripped, folder):
-    """The image and its debug variant, by target."""
-    where = context(folder / "context", stripped)
+@pytest.fixture(scope="module")
+def images(buildah, bases, room):
+    """The image and its debug variant, by target, with the binary under test."""
+    where = context(room / "context")
+    run("strip", "-o", where / "docker/prebuilt/otlp-rust", binary("otlp-rust", "OTLP_RUST_BIN"))
     arguments = [*bases, "--build-arg", "BINARY=prebuilt", "--build-arg", "REVISION=abc123"]
     return {
         target: buildah.build(where, f"localhost/otlp-rust:{target}", *arguments, "--target", target, dockerfile=DOCKERFILE)
@@ -234,12 +237,12 @@ def test_health_tells_when_nobody_answers(buildah, images, container, data):
 
 
 def test_the_same_input_gives_the_same_image(buildah, bases, tmp_path):
-    program = tmp_path / "program"
     seen = []
     for attempt in range(2):
+        where = context(tmp_path / str(attempt))
+        program = where / "docker/prebuilt/otlp-rust"
         program.write_text("#!/bin/false\n")
         os.utime(program, (1_000_000 * attempt, 1_000_000 * attempt))
-        where = context(tmp_path / str(attempt), program)
         arguments = [*bases, "--build-arg", "BINARY=prebuilt", "--timestamp", "0"]
         name = buildah.build(where, f"localhost/reproduced:{attempt}", *arguments, dockerfile=DOCKERFILE, form="oci")
         seen.append(buildah("images", "--quiet", "--no-trunc", name))
@@ -268,8 +271,8 @@ def test_only_what_is_needed_goes_to_the_builder(buildah, tmp_path):
 def manifests(folder):
     """What the stage `manifests` leaves: names and contents."""
     (command,) = re.findall(r"^RUN ((?:.*\\\n)*.*)$", stage("manifests"), re.MULTILINE)
-    targets = folder.with_suffix(".targets")
-    command = command.replace("/targets", str(targets))
+    for name in ["/metadata", "/targets"]:
+        command = re.sub(rf"(?<=[ <>]){name}\b", f"{folder}{name.replace('/', '.')}", command)
     done = subprocess.run(["sh", "-euc", command], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
