@@ -248,7 +248,8 @@ class Native:
         deadline = time.monotonic() + timeout
         while (seen := self.check_health(paths)).returncode != 0:
             if time.monotonic() > deadline or self.process.poll() is not None:
-                raise AssertionError(f"never healthy: {seen.stderr}\n{(self.root / 'log').read_text()}")
+                log = self.root / "log"
+                raise AssertionError(f"never healthy: {seen.stderr}\n{log.read_text() if log.is_file() else ''}")
             time.sleep(0.1)
 
     def stop(self):
@@ -365,16 +366,25 @@ def test_the_bucket_is_made_once(compose, s3, tmp_path):
     assert away.returncode != 0 and away.stderr
 
 
-def test_the_health_check_of_envoy_needs_no_http_client(compose):
-    (port,) = free_ports(1)
+def test_envoy_alone_is_healthy_and_sends_senders_away_politely(compose):
+    admin, otlp, nobody = free_ports(3)
     config = yaml.safe_load((DOCKER / "envoy.yaml").read_text())
-    config["admin"]["address"]["socket_address"]["port_value"] = port
-    config["static_resources"]["listeners"] = []
-    running = Native(compose["services"]["envoy"], Path("/"), {9901: port})
+    config["admin"]["address"]["socket_address"]["port_value"] = admin
+    resources = config["static_resources"]
+    resources["listeners"] = [one for one in resources["listeners"] if one["name"] == "otlp_http"]
+    resources["listeners"][0]["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": otlp}
+    for cluster in resources["clusters"]:
+        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        endpoint["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": nobody}
+        endpoint["health_check_config"] = {"port_value": nobody}
+    # The image has no HTTP client for the health check.
+    running = Native(compose["services"]["envoy"], Path("/"), {9901: admin})
     assert running.check_health().returncode != 0
     command = [tool("envoy"), "--config-yaml", json.dumps(config), "--disable-hot-restart", "--log-level", "error"]
     running.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         running.wait_until_healthy()
+        answer = requests.post(f"http://127.0.0.1:{otlp}/v1/traces", data=b"", timeout=10)
+        assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1"), answer.text
     finally:
         running.stop()
