@@ -1,11 +1,12 @@
 //! Requests already committed: a client that lost an acknowledgement and sends the same bytes again leaves one copy.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use schema::UnixNanos;
+use schema::{Clock, UnixNanos};
 
 use crate::db::{Kind, Row, Rows, Tx};
-use crate::{Catalog, CatalogError, RequestKey, Result, datasets};
+use crate::{Catalog, CatalogError, RequestKey, Result, datasets, rules};
 
 /// 10,000 keys a transaction: some 50 ms on SQLite, in which no segment can commit.
 const EXPIRE_BATCH: i64 = 10_000;
@@ -34,17 +35,24 @@ impl Catalog {
         Ok(hashes.iter().map(|key| found.contains(key)).collect())
     }
 
-    /// Forgets requests committed before `older_than` (ns) and returns how many. A client that repeats one
-    /// of them later stores it twice, so keep them longer than clients retry.
+    /// Forgets requests committed more than `window` ago and returns how many. A client that repeats one
+    /// of them later stores it twice, so keep them longer than clients retry. Nothing is forgotten before the clock has gone
+    /// evenly for as long: what was committed before it was set looks older than it is. Both are asked from within the
+    /// transaction, because what is committed after a clock was set back looks older than what was decided before.
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`] when the database does not answer; what was forgotten until then stays so.
-    pub async fn expire_requests(&self, older_than: UnixNanos) -> Result<u64> {
+    pub async fn expire_requests(&self, window: Duration, clock: impl Clock) -> Result<u64> {
         let delete = "DELETE FROM ingest_dedupe WHERE (tenant, hash) IN \
                       (SELECT tenant, hash FROM ingest_dedupe WHERE committed_at < $1 ORDER BY committed_at LIMIT $2)";
         let mut total = 0;
         loop {
             let mut tx = self.pools.begin_write().await?;
+            if clock.steady_for() < window {
+                tx.rollback().await?;
+                return Ok(total);
+            }
+            let older_than = rules::before(clock.now(), window);
             let deleted = tx.execute(delete, vec![older_than.into(), EXPIRE_BATCH.into()]).await?;
             tx.commit().await?;
             total += deleted;

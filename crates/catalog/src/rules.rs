@@ -10,6 +10,11 @@ use crate::{CatalogError, Result};
 /// (SQLite fails a statement whose sum overflows).
 const MAX_SIZE: i64 = 1 << 48;
 
+/// `time - duration`, stopping at the beginning of time.
+pub(crate) fn before(time: UnixNanos, duration: Duration) -> UnixNanos {
+    time.saturating_sub(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+}
+
 /// `time + duration`, stopping at the end of time.
 pub(crate) fn after(time: UnixNanos, duration: Duration) -> UnixNanos {
     time.saturating_add(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))

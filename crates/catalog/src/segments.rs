@@ -29,7 +29,7 @@ impl Catalog {
         let mut tx = self.pools.begin_write().await?;
         // Within the transaction: a process that stood still before it is found out.
         let now = clock.now();
-        if now > segment.commit_by {
+        if now > segment.commit_by || clock.ticks() > segment.commit_by_ticks {
             return Err(CatalogError::Late);
         }
         let wanted: BTreeSet<_> = segment.slices.iter().map(|s| (s.tenant.clone(), s.dataset)).collect();

@@ -14,6 +14,8 @@ pub struct NewSegment {
     /// When it is too late to commit it, by the writer's clock: its senders have given up, and their retry may have been
     /// committed elsewhere and forgotten.
     pub commit_by: UnixNanos,
+    /// The same by the writer's [ticks](schema::Clock::ticks): a clock that was set back meanwhile hides how long it took.
+    pub commit_by_ticks: i64,
     /// The process that wrote it, for people.
     pub writer: String,
     /// Version of the segment format.

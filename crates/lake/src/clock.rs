@@ -70,6 +70,10 @@ impl Clock for CatalogClock {
         }
     }
 
+    fn ticks(&self) -> i64 {
+        SystemClock.ticks()
+    }
+
     fn steady_for(&self) -> Duration {
         let (mut last, at) = (self.last.lock(), Instant::now());
         if !self.shared {

@@ -62,7 +62,7 @@ impl Lake {
     pub async fn commit(&self, mut commit: Commit) -> Result<Committed, LakeError> {
         let mut fresh = vec![true; commit.requests.len()];
         let mut phases = [Duration::ZERO; 3];
-        let began = self.inner.clock.now();
+        let (began, began_ticks) = (self.inner.clock.now(), self.inner.clock.ticks());
         let mut attempts_left = 2;
         loop {
             if commit
@@ -105,6 +105,7 @@ impl Lake {
                 bytes: bytes as i64,
                 created_at: now,
                 commit_by: began.saturating_add(PATIENCE_NANOS),
+                commit_by_ticks: began_ticks.saturating_add(PATIENCE_NANOS),
                 writer: self.inner.writer.clone(),
                 format_version: segment::FORMAT_VERSION,
                 slices: encoded.slices,

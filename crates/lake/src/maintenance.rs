@@ -218,11 +218,8 @@ impl Lake {
         let expired = self.expire(options, observer).await;
         let collected = self.collect(observer).await;
         let proven = self.prove_retention(options, observer).await;
-        // A clock that was set forth makes requests look old that senders still repeat.
-        if self.inner.clock.steady_for() >= options.dedupe_window {
-            let old = self.before(options.dedupe_window);
-            self.inner.catalog.expire_requests(old).await?;
-        }
+        let (catalog, clock) = (&self.inner.catalog, &*self.inner.clock);
+        catalog.expire_requests(options.dedupe_window, clock).await?;
         self.inner.catalog.shrink().await?;
         expired.and(collected).and(proven)
     }

@@ -1,7 +1,8 @@
 //! Time as a parameter, so that a test can move it by hand and replay any history.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since the Unix epoch, the time unit of OTLP and of every stored column. Covers the years 1970
 /// to 2262; negative values are never stored.
@@ -16,6 +17,12 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     /// deletes by age what must be kept for a time asks this first.
     fn steady_for(&self) -> Duration {
         Duration::MAX
+    }
+
+    /// Nanoseconds since some moment, which go on evenly whatever becomes of the time: how long something took in this
+    /// process.
+    fn ticks(&self) -> i64 {
+        self.now()
     }
 }
 
@@ -34,6 +41,10 @@ impl<C: Clock + ?Sized> Clock for &C {
     fn steady_for(&self) -> Duration {
         (**self).steady_for()
     }
+
+    fn ticks(&self) -> i64 {
+        (**self).ticks()
+    }
 }
 
 /// The operating system's clock.
@@ -44,6 +55,12 @@ impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)] // the one place that may read the global clock
     fn now(&self) -> UnixNanos {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn ticks(&self) -> i64 {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        let since = FIRST.get_or_init(Instant::now).elapsed();
         i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
     }
 }

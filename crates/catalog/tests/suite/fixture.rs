@@ -136,6 +136,7 @@ pub fn segment(path: &str, ranges: &[(i64, i64)], requests: &[RequestKey]) -> Ne
     });
     NewSegment {
         commit_by: i64::MAX,
+        commit_by_ticks: i64::MAX,
         path: path.into(),
         bytes: ranges.len() as i64 * 100,
         created_at: NOW,

@@ -1,5 +1,7 @@
 //! Commits, requests, columns and what a snapshot shows of them.
 
+use std::time::Duration;
+
 use catalog::*;
 use schema::{Clock as _, Dataset, SystemClock};
 
@@ -143,13 +145,13 @@ pub async fn expired_requests_are_forgotten(database: Database) {
         .commit_segment(&segment("s/2", &[(0, 1)], &[key(3)]), NOW + SECOND)
         .await
         .unwrap();
-    assert_eq!(catalog.expire_requests(NOW).await.unwrap(), 0);
-    assert_eq!(catalog.expire_requests(NOW + SECOND).await.unwrap(), 2);
+    assert_eq!(catalog.expire_requests(Duration::ZERO, NOW).await.unwrap(), 0);
+    assert_eq!(catalog.expire_requests(Duration::ZERO, NOW + SECOND).await.unwrap(), 2);
     assert_eq!(
         catalog.committed_requests(&[key(1), key(2), key(3)]).await.unwrap(),
         [false, false, true]
     );
-    assert_eq!(catalog.expire_requests(i64::MAX).await.unwrap(), 1);
+    assert_eq!(catalog.expire_requests(Duration::ZERO, i64::MAX).await.unwrap(), 1);
     assert_eq!(snapshot(&catalog).await.slices.len(), 2);
 }
 
@@ -320,7 +322,7 @@ pub async fn more_rows_than_one_statement_binds(database: Database) {
         .await
         .unwrap();
     assert!(snapshot(&catalog).await.slices.is_empty());
-    assert_eq!(catalog.expire_requests(i64::MAX).await.unwrap(), 20_000);
+    assert_eq!(catalog.expire_requests(Duration::ZERO, i64::MAX).await.unwrap(), 20_000);
 }
 
 pub async fn invalid_segments_are_refused(database: Database) {

@@ -79,6 +79,10 @@ pub async fn a_commit_that_comes_too_late_is_refused(database: Database) {
     segment.commit_by = NOW;
     let refused = catalog.commit_segment(&segment, NOW + 1).await;
     assert!(matches!(refused, Err(CatalogError::Late)), "{refused:?}");
+    // By the time it would be early: the clock was set back meanwhile.
+    (segment.commit_by, segment.commit_by_ticks) = (i64::MAX, NOW);
+    let refused = catalog.commit_segment(&segment, NOW + 1).await;
+    assert!(matches!(refused, Err(CatalogError::Late)), "{refused:?}");
     assert!(snapshot(&catalog).await.slices.is_empty());
     commit(&catalog, &segment).await;
 }

@@ -1,5 +1,6 @@
 //! What processes do: each function is one activity, cut off wherever the scheduler likes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,27 +19,36 @@ use schema::{Dataset, TenantId, UnixNanos};
 
 use crate::ledger::{Ledger, Row, Table, batch, rows_of};
 use crate::process::{Process, Shared};
+use crate::schedule::ProcessId;
 
 /// A second, ns.
 pub const SECOND: i64 = 1_000_000_000;
 /// Clocks of processes differ by so much at most, ns; only in histories with jumps by more.
 pub const SKEW: i64 = 2 * SECOND;
-/// Clients give up after so long, ns.
-const PATIENCE: i64 = 200 * SECOND;
-
 pub const LEASE: Duration = Duration::from_secs(30);
 pub const GRACE: Duration = Duration::from_secs(120);
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(300);
 pub const RETENTION: Duration = Duration::from_secs(3600);
-const DEDUPE_WINDOW: Duration = Duration::from_secs(600);
+pub const DEDUPE_WINDOW: Duration = Duration::from_secs(600);
 
 /// What the actors of a history share.
 pub struct Scene {
     pub shared: Shared,
     pub ledger: Mutex<Ledger>,
     pub tables: Vec<Table>,
+    /// What was begun last by each process, for ambushes.
+    pub begun: Mutex<BTreeMap<ProcessId, Begun>>,
     /// The clocks jump by hours: rows may expire early, and grace periods mean nothing.
     pub jumps: bool,
+}
+
+/// What a process began last.
+#[derive(Debug, Clone, Default)]
+pub struct Begun {
+    /// The table that it compacts.
+    pub compaction: Option<Table>,
+    /// The requests that it commits.
+    pub requests: Vec<usize>,
 }
 
 /// How long rows of a tenant are kept.
@@ -123,11 +133,16 @@ impl Scene {
 
     /// A client sends requests, new ones and such as it got no answer to, which a process commits together.
     pub async fn ingest(self: Arc<Self>, process: Process) {
-        let mut commit = Commit::default();
-        let mut numbers: Vec<usize> = Vec::new();
         let count = self.shared.schedule.state().random.random_range(1..=3);
-        for _ in 0..count {
-            let number = self.request();
+        let numbers = (0..count).map(|_| self.request()).collect();
+        self.commit(process, numbers).await;
+    }
+
+    /// A process commits requests together.
+    pub async fn commit(self: Arc<Self>, process: Process, numbers: Vec<usize>) {
+        self.begun.lock().entry(process.id).or_default().requests = numbers.clone();
+        let mut commit = Commit::default();
+        for &number in &numbers {
             let sent = self.ledger.lock().sent[number].clone();
             let (tenant, dataset) = sent.table;
             let rows = sent.rows.len() as u32;
@@ -141,7 +156,6 @@ impl Scene {
                 key: request_key(&tenant, number as u128),
                 ranges: vec![(entry, 0, rows)],
             });
-            numbers.push(number);
         }
         self.shared
             .schedule
@@ -163,8 +177,7 @@ impl Scene {
         let mut state = self.shared.schedule.state();
         let mut ledger = self.ledger.lock();
         let now = state.now;
-        let open = |sent: &crate::ledger::Sent| now - sent.first_sent < PATIENCE;
-        let again = (0..ledger.sent.len()).filter(|&n| open(&ledger.sent[n]));
+        let again = (0..ledger.sent.len()).filter(|&n| ledger.is_open(n, now));
         let again = again.collect::<Vec<_>>();
         if let Some(&number) = again.choose(&mut state.random).filter(|_| state.now % 3 == 0) {
             return number;
@@ -184,14 +197,17 @@ impl Scene {
     /// One piece of background work.
     pub async fn maintain(self: Arc<Self>, process: Process) {
         let (lake, options) = (&process.lake, options());
+        self.begun.lock().entry(process.id).or_default().compaction = None;
         let (tenant, dataset) = self.pick(&self.tables);
-        let work = self.shared.schedule.state().random.random_range(0..12);
+        let work = self.shared.schedule.state().random.random_range(0..14);
         self.shared
             .schedule
             .log(format_args!("p{} begins work {work}", process.id));
         let outcome = match work {
-            0..3 => lake.compact_due(&options.compaction, &Silent).await,
-            3..6 => {
+            0..2 => lake.compact_due(&options.compaction, &Silent).await,
+            2..6 => {
+                let table = (tenant.clone(), dataset);
+                self.begun.lock().entry(process.id).or_default().compaction = Some(table);
                 let all = Wanted::UpTo(i64::MAX);
                 let compacted = lake.compact(&tenant, dataset, &options.compaction, all).await;
                 compacted.map(|report| {
@@ -210,8 +226,20 @@ impl Scene {
         self.judge("maintenance", outcome);
     }
 
+    /// One round of retention and garbage collection.
+    pub async fn clean(self: Arc<Self>, process: Process) {
+        let outcome = process.lake.clean(&options(), &Silent).await;
+        self.judge("maintenance", outcome);
+    }
+
+    /// One search for orphans.
+    pub async fn collect_orphans(self: Arc<Self>, process: Process) {
+        let outcome = process.lake.collect_orphans(ORPHAN_GRACE, &Silent).await;
+        self.judge("maintenance", outcome);
+    }
+
     /// Takes the lease of a table past the lake, keeps it a while, and looks whether anybody else changed its parts.
-    async fn usurp(&self, process: &Process, table: &Table) {
+    pub async fn usurp(&self, process: &Process, table: &Table) {
         let name = format!("compact/{}/{}", table.0, table.1);
         let holder = format!("usurper-{}", self.now());
         let clock = process.lake.clock();
@@ -258,7 +286,7 @@ impl Scene {
         let cutoff = self.cutoff(table);
         let mut shown: Vec<Row> = Vec::new();
         for slice in &snapshot.slices {
-            if self.chance(3) {
+            if self.chance(2) {
                 self.linger(process).await;
             }
             let outcome = process
@@ -272,7 +300,7 @@ impl Scene {
             shown.extend(batches.iter().flat_map(|batch| rows_of(table.1, batch)));
         }
         for part in &snapshot.parts {
-            if self.chance(3) {
+            if self.chance(2) {
                 self.linger(process).await;
             }
             let outcome = process.lake.part_batches(part).await;
@@ -292,7 +320,7 @@ impl Scene {
     }
 
     async fn linger(&self, process: &Process) {
-        let pause = self.shared.schedule.state().random.random_range(0..40) * SECOND;
+        let pause = self.shared.schedule.state().random.random_range(0..20) * SECOND;
         self.shared.schedule.sleep(process.id, pause).await;
     }
 

@@ -11,8 +11,8 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use schema::{Dataset, TenantId, UnixNanos};
 
-use crate::actors::{GRACE, LEASE, ORPHAN_GRACE, RETENTION, SECOND, SKEW, Scene, Silent, options};
-use crate::ledger::Ledger;
+use crate::actors::{DEDUPE_WINDOW, GRACE, LEASE, ORPHAN_GRACE, RETENTION, SECOND, SKEW, Scene, Silent, options};
+use crate::ledger::{Ledger, Table};
 use crate::process::{Process, Shared};
 use crate::schedule::{Request, Schedule, Verdict};
 use crate::store::Objects;
@@ -22,11 +22,14 @@ const START: UnixNanos = 1_772_409_000 * SECOND;
 
 /// Each process has one of each at a time: ingest, maintenance, a query.
 const ROLES: usize = 3;
+const INGEST: usize = 0;
+const MAINTENANCE: usize = 1;
 
 /// How bad the day is.
 #[derive(Debug)]
 struct Weather {
     processes: usize,
+    tables: usize,
     steps: usize,
     /// Of 1000 requests so many go wrong.
     faults: u32,
@@ -34,6 +37,8 @@ struct Weather {
     crashes: u32,
     pauses: u32,
     leaps: u32,
+    /// Of 1000 steps so many are an ambush, if somebody is where one can be laid.
+    ambushes: u32,
     jumps: bool,
 }
 
@@ -44,6 +49,8 @@ struct History {
     weather: Weather,
     processes: Vec<Process>,
     activities: Vec<Option<Activity>>,
+    /// The newest entry of the queue of garbage that was looked at.
+    last_queued: i64,
 }
 
 /// What became of a history.
@@ -61,11 +68,13 @@ pub async fn play(seed: u64, telemetry: &telemetry::Telemetry) -> Outcome {
         let random = &mut schedule.state().random;
         Weather {
             processes: random.random_range(1..=3),
+            tables: random.random_range(1..=3),
             steps: random.random_range(40..160),
             faults: [0, 10, 50, 150][random.random_range(0..4)],
             crashes: [0, 10, 30][random.random_range(0..3)],
             pauses: [0, 20, 60][random.random_range(0..3)],
             leaps: [20, 60, 120][random.random_range(0..3)],
+            ambushes: [0, 100, 300][random.random_range(0..3)],
             jumps: random.random_ratio(1, 4),
         }
     };
@@ -77,12 +86,16 @@ pub async fn play(seed: u64, telemetry: &telemetry::Telemetry) -> Outcome {
     let catalog = Catalog::connect(&CatalogUrl::SqliteMemory, options).await.unwrap();
     catalog.migrate().await.unwrap();
     let tenants = ["short", "ever"].map(|name| TenantId::parse(name).unwrap());
-    let tables = tenants
-        .iter()
-        .flat_map(|tenant| [Dataset::Logs, Dataset::Exemplars].map(|dataset| (tenant.clone(), dataset)));
+    let of_both = |tenant: &TenantId| [Dataset::Logs, Dataset::Exemplars].map(|dataset| (tenant.clone(), dataset));
+    let mut tables = tenants.iter().flat_map(of_both).collect::<Vec<_>>();
+    // With fewer tables processes meet more often.
+    let first = seed as usize % tables.len();
+    tables.rotate_left(first);
+    tables.truncate(weather.tables);
     let scene = Arc::new(Scene {
-        tables: tables.collect(),
+        tables,
         jumps: weather.jumps,
+        begun: Mutex::default(),
         ledger: Mutex::new(Ledger::default()),
         shared: Shared {
             schedule: Arc::clone(&schedule),
@@ -93,6 +106,7 @@ pub async fn play(seed: u64, telemetry: &telemetry::Telemetry) -> Outcome {
     });
     let mut history = History {
         processes: Vec::new(),
+        last_queued: 0,
         activities: (0..weather.processes * ROLES).map(|_| None).collect(),
         scene,
         weather,
@@ -129,13 +143,19 @@ impl History {
     async fn bad_day(&mut self) {
         for _ in 0..self.weather.steps {
             self.step().await;
-            let now = self.advance(0);
-            self.scene.shared.objects.lock().land(now);
-            self.look_at_deleted().await;
+            self.look().await;
             if self.broken() {
                 return;
             }
         }
+    }
+
+    /// What must hold after each step.
+    async fn look(&mut self) {
+        let now = self.advance(0);
+        self.scene.shared.objects.lock().land(now);
+        self.look_at_deleted().await;
+        self.look_at_queued().await;
     }
 
     async fn step(&mut self) {
@@ -144,6 +164,7 @@ impl History {
             crashes,
             pauses,
             leaps,
+            ambushes,
             jumps,
             ..
         } = self.weather;
@@ -160,15 +181,16 @@ impl History {
             self.stop(slot);
             self.processes[slot] = self.start();
         } else if dice < bounds[1] {
-            let state = &mut *schedule.state();
-            let most = [LEASE, LEASE * 3, GRACE * 2, ORPHAN_GRACE * 3][state.random.random_range(0..4)];
-            let pause = state.random.random_range(0..most.as_nanos() as i64);
-            state.processes[self.processes[slot].id].paused_until = state.now + pause;
-            state.log.push(format!(
-                "p{} stands still for {} s",
-                self.processes[slot].id,
-                pause / SECOND
-            ));
+            // Who stands still in the middle of something does more harm.
+            let busy = (0..self.processes.len()).filter(|slot| self.activities[slot * ROLES + MAINTENANCE].is_some());
+            let busy = busy.collect::<Vec<_>>();
+            let (slot, pause) = {
+                let random = &mut schedule.state().random;
+                let most = [LEASE, LEASE * 3, GRACE * 2, ORPHAN_GRACE * 3][random.random_range(0..4)];
+                let slot = *busy.choose(random).unwrap_or(&slot);
+                (slot, random.random_range(0..most.as_nanos() as i64))
+            };
+            self.pause(slot, pause);
         } else if dice < bounds[2] {
             let leap = schedule
                 .state()
@@ -177,6 +199,8 @@ impl History {
                 * SECOND;
             schedule.log(format_args!("{} s pass", leap / SECOND));
             self.advance(leap);
+        } else if dice >= 1000 - ambushes && self.ambush(slot).await {
+            // It took its time.
         } else if jumps && dice < bounds[2] + 15 {
             let state = &mut *schedule.state();
             let jump = state.random.random_range(-3 * 3600..=3 * 3600) * SECOND;
@@ -187,6 +211,108 @@ impl History {
         }
         let short = schedule.state().random.random_range(0..SECOND / 2);
         self.advance(short);
+    }
+
+    fn pause(&self, slot: usize, pause: i64) {
+        let process = self.processes[slot].id;
+        let schedule = &self.scene.shared.schedule;
+        schedule.log(format_args!("p{process} stands still for {} s", pause / SECOND));
+        let state = &mut *schedule.state();
+        state.processes[process].paused_until = state.now + pause;
+    }
+
+    /// Stops somebody where it hurts most, if he is there: just before he changes the catalog, until what he believed
+    /// when he decided to is no longer so. Another process sees to that. False if nobody is there.
+    async fn ambush(&mut self, other: usize) -> bool {
+        let schedule = Arc::clone(&self.scene.shared.schedule);
+        let wakes = |slot: &usize| {
+            let state = schedule.state();
+            state.processes[self.processes[*slot].id].paused_until <= state.now
+        };
+        let awake = (0..self.processes.len()).filter(wakes).collect::<Vec<_>>();
+        if !awake.contains(&other) {
+            return false;
+        }
+        let begun = |slot: usize| {
+            let begun = self.scene.begun.lock();
+            begun.get(&self.processes[slot].id).cloned().unwrap_or_default()
+        };
+        for slot in awake.into_iter().filter(|slot| *slot != other) {
+            let [ingest, maintenance] = [INGEST, MAINTENANCE].map(|role| slot * ROLES + role);
+            let idle = |role: usize| self.activities[other * ROLES + role].is_none();
+            if let Some(table) = begun(slot).compaction
+                && self.activities[maintenance].is_some()
+                && schedule.is_about_to_write(maintenance)
+                && idle(MAINTENANCE)
+            {
+                let half = schedule.state().random.random_ratio(1, 2);
+                match half {
+                    true => self.take_its_lease(slot, other, table).await,
+                    false => self.collect_its_parts(slot, other).await,
+                }
+                return true;
+            }
+            if schedule.is_about_to_write(ingest) && idle(INGEST) && idle(MAINTENANCE) {
+                let requests = begun(slot).requests;
+                return self.overtake_its_commit(slot, other, requests).await;
+            }
+        }
+        false
+    }
+
+    /// A compaction stands still past its lease, which another process takes.
+    async fn take_its_lease(&mut self, slot: usize, other: usize, table: Table) {
+        let past = LEASE.as_nanos() as i64 + 2 * SKEW;
+        let more = self.scene.shared.schedule.state().random.random_range(0..20) * SECOND;
+        self.pause(slot, past + more);
+        self.advance(past);
+        let (scene, process) = (Arc::clone(&self.scene), self.processes[other].clone());
+        let actor = other * ROLES + MAINTENANCE;
+        self.activities[actor] = Some(Box::pin(async move { scene.usurp(&process, &table).await }));
+        self.drive(actor).await;
+    }
+
+    /// A compaction stands still until the parts that it wrote are taken for orphans. Nobody takes its lease.
+    async fn collect_its_parts(&mut self, slot: usize, other: usize) {
+        self.pause(slot, i64::MAX / 4);
+        self.advance(ORPHAN_GRACE.as_nanos() as i64 + 2 * SKEW);
+        let collect = Arc::clone(&self.scene).collect_orphans(self.processes[other].clone());
+        self.run_alone(other * ROLES + MAINTENANCE, Box::pin(collect)).await;
+        self.pause(slot, 0);
+    }
+
+    /// A commit stands still until its requests, which the clients sent elsewhere meanwhile, are remembered no more.
+    async fn overtake_its_commit(&mut self, slot: usize, other: usize, requests: Vec<usize>) -> bool {
+        let now = self.advance(0);
+        let open = |number: &usize| self.scene.ledger.lock().is_open(*number, now);
+        let requests = requests.into_iter().filter(open).collect::<Vec<_>>();
+        if requests.is_empty() {
+            return false;
+        }
+        self.pause(slot, i64::MAX / 4);
+        let (scene, process) = (Arc::clone(&self.scene), self.processes[other].clone());
+        let again = Box::pin(scene.commit(process.clone(), requests));
+        self.run_alone(other * ROLES + INGEST, again).await;
+        self.advance(DEDUPE_WINDOW.as_nanos() as i64 + 2 * SKEW);
+        let clean = Box::pin(Arc::clone(&self.scene).clean(process));
+        self.run_alone(other * ROLES + MAINTENANCE, clean).await;
+        self.pause(slot, 0);
+        true
+    }
+
+    /// Lets one actor work to its end while all others wait.
+    async fn run_alone(&mut self, actor: usize, activity: Activity) {
+        self.activities[actor] = Some(activity);
+        let schedule = Arc::clone(&self.scene.shared.schedule);
+        self.drive(actor).await;
+        while self.activities[actor].is_some() && !self.broken() {
+            match schedule.ready().into_iter().find(|(_, owner, _)| *owner == actor) {
+                Some((ticket, _, request)) => schedule.admit(ticket, self.verdict(request)),
+                None => drop(self.advance(SECOND)), // it sleeps
+            }
+            self.drive(actor).await;
+            self.look().await;
+        }
     }
 
     /// Lets one actor do one thing: a new activity, or what it waits to do.
@@ -227,8 +353,8 @@ impl History {
         let process = self.processes[actor / ROLES].clone();
         let scene = Arc::clone(&self.scene);
         self.activities[actor] = Some(match actor % ROLES {
-            0 => Box::pin(scene.ingest(process)),
-            1 => Box::pin(scene.maintain(process)),
+            INGEST => Box::pin(scene.ingest(process)),
+            MAINTENANCE => Box::pin(scene.maintain(process)),
             _ => Box::pin(scene.query(process)),
         });
     }
@@ -291,6 +417,22 @@ impl History {
                     .violated(format_args!("{path} was deleted and is live"));
             }
         }
+    }
+
+    /// What was queued in this step stays for a grace from now: a query may just have begun.
+    async fn look_at_queued(&mut self) {
+        let waiting = self.scene.shared.catalog.gc_due(i64::MAX, i64::MAX).await.unwrap();
+        let schedule = &self.scene.shared.schedule;
+        let earliest = schedule.state().now + GRACE.as_nanos() as i64 - SKEW;
+        for entry in waiting.iter().filter(|entry| entry.id > self.last_queued) {
+            if !self.weather.jumps && entry.due_at < earliest {
+                schedule.violated(format_args!(
+                    "{entry:?} was queued just now and is due before {earliest}"
+                ));
+            }
+        }
+        let newest = waiting.iter().map(|entry| entry.id).max();
+        self.last_queued = newest.unwrap_or(0).max(self.last_queued);
     }
 
     async fn live_paths(&self) -> Vec<String> {
@@ -385,8 +527,9 @@ impl History {
             schedule.violated(format_args!("{when} {path} is live and not there"));
         }
         let catalog = &self.scene.shared.catalog;
-        let known = catalog.known_objects(&here).await.unwrap();
-        if let Some(path) = here.iter().find(|path| !known.contains(*path)) {
+        let waiting = catalog.gc_due(i64::MAX, i64::MAX).await.unwrap();
+        let waits = |path: &String| waiting.iter().any(|entry| entry.path == *path && entry.bytes > 0);
+        if let Some(path) = here.iter().find(|path| !live.contains(path) && !waits(path)) {
             schedule.violated(format_args!("{when} {path} is still there and nothing names it"));
         }
         // What the last round itself replaced or removed waits for its grace.

@@ -8,6 +8,9 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampNanosecondTy
 use schema::columns::{fixed, time_column};
 use schema::{Dataset, TenantId, UnixNanos};
 
+/// Clients give up after so long, ns.
+const PATIENCE: i64 = 200_000_000_000;
+
 /// Where a row belongs.
 pub type Table = (TenantId, Dataset);
 
@@ -49,6 +52,11 @@ impl Ledger {
             promised: false,
         });
         number
+    }
+
+    /// Whether the client of a request may still send it again.
+    pub fn is_open(&self, number: usize, now: UnixNanos) -> bool {
+        now - self.sent[number].first_sent < PATIENCE
     }
 
     /// Number of rows that were promised.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::history::{Outcome, play};
 
-/// So many are played in about twenty seconds of two cores (a debug build).
+/// So many are played in about twenty-five seconds of two cores (a debug build).
 const HISTORIES: u64 = 500;
 
 fn number(variable: &str) -> Option<u64> {

@@ -180,6 +180,13 @@ impl Schedule {
         ready.map(|(ticket, w)| (*ticket, w.actor, w.request)).collect()
     }
 
+    /// Whether an actor waits to change the catalog.
+    pub fn is_about_to_write(&self, actor: ActorId) -> bool {
+        let state = self.0.lock();
+        let mut waiting = state.waiting.values();
+        waiting.any(|w| w.actor == actor && w.request == Request::CatalogWrite)
+    }
+
     /// The time at which something that waits may go on.
     pub fn next_wake(&self) -> Option<UnixNanos> {
         let state = self.0.lock();
@@ -311,6 +318,10 @@ impl Clock for ProcessClock {
         let now = state.now + state.set.0 + state.processes[self.process].offset;
         state.latest_seen = state.latest_seen.max(now);
         now
+    }
+
+    fn ticks(&self) -> i64 {
+        self.schedule.state().now
     }
 
     fn steady_for(&self) -> Duration {
