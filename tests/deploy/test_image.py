@@ -249,6 +249,16 @@ def test_the_same_input_gives_the_same_image(buildah, bases, tmp_path):
     assert seen[0] == seen[1]
 
 
+def test_the_scanner_finds_nothing_unexplained():
+    """What stays has its reason beside it: #checkov:skip."""
+    program = REPOSITORY / ".tools/checkov/bin/checkov"
+    done = run(program, "--file", DOCKERFILE, "--framework", "dockerfile", "--skip-download", "--compact", "--output", "json", check=False)
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert found["summary"]["passed"] > 100
+    assert [(one["check_id"], one["file_line_range"]) for one in found["results"]["failed_checks"]] == []
+
+
 def listed(*patterns):
     return run("git", "ls-files", *patterns, cwd=REPOSITORY).stdout.split()
 
