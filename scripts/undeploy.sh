@@ -179,8 +179,8 @@ remove_data() {
     if recorded "namespace.$namespace"; then
         remove_namespace "$namespace"
     else
-        say "it was there before deploy.sh: only the volumes of the release are deleted"
-        change "${kubectl[@]}" delete persistentvolumeclaims --namespace "$namespace" -l "app.kubernetes.io/instance=$release" --ignore-not-found
+        say "it was there before deploy.sh: only the release's own volumes and secrets are deleted"
+        change "${kubectl[@]}" delete persistentvolumeclaims,secrets --namespace "$namespace" -l "app.kubernetes.io/instance=$release" --ignore-not-found
     fi
 }
 

@@ -44,10 +44,10 @@ likely() {
         *Init:*) echo "an init container does not finish; in a mesh, its proxy may not reach the control plane" ;;
         *Running*) echo "a pod runs and is not ready: it cannot reach the catalog, the store, or is still migrating" ;;
     esac
-    if grep -qs 'context deadline exceeded\|timed out' "$work/output"; then
+    if grep -Eqs 'context deadline exceeded|timed out' "$work/output"; then
         echo "it took longer than --timeout $timeout"
     fi
-    if grep -qs 'conflict occurred while applying\|Apply failed with' "$work/output"; then
+    if grep -Eqs 'conflict occurred while applying|Apply failed with' "$work/output"; then
         echo "another controller owns fields of these objects: run the command above with --force-conflicts once"
     fi
     if grep -qs 'violates PodSecurity' "$work/output"; then

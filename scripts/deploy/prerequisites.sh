@@ -93,6 +93,16 @@ check_permissions() {
     fi
 }
 
+# The trial's databases have volumes. A cluster without a default storage class never gives them any.
+check_storage() {
+    [ "$trial" = yes ] && [ "$cluster_reachable" = yes ] || return 0
+    local classes
+    classes=$("${kubectl[@]}" get storageclasses -o 'jsonpath={range .items[*]}{.metadata.annotations.storageclass\.kubernetes\.io/is-default-class}{"\n"}{end}' 2>/dev/null) || return 0
+    if ! grep -qx true <<<"$classes"; then
+        warn "there is no default storage class: name one with --set trial.storageClass=NAME (\`kubectl get storageclasses\` lists them)"
+    fi
+}
+
 # Wrong values are found by the chart's own schema, before anything is installed.
 check_values() {
     local file
@@ -127,6 +137,7 @@ step_prerequisites() {
     check_cluster
     check_permissions
     check_local_charts
+    check_storage
     check_values
     if [ "${#problems[@]}" -gt 0 ]; then
         printf '%s\n' "${problems[@]}" >"$work/output"

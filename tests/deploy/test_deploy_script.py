@@ -152,7 +152,7 @@ def test_it_installs_everything_in_order_and_reads_a_trace_back(cluster, deploy,
     assert "and read back" in run.out and "http://otlp.example.com: acknowledged" in run.out
     forwarded = [line for line in lines if "port-forward" in line]
     assert "service/istio-ingress :80" in forwarded[0] and "service/otlp-service :8080" in forwarded[1]
-    assert "203.0.113.7" in run.out and "otlp-service.otlp-system.svc:4317" in run.out
+    assert "203.0.113.7" in run.out and "otlp-service.otlp-system.svc:4317" in run.out and "it tells nobody yet" in run.out
 
 
 def test_what_the_chart_is_told(cluster, deploy, tmp_path):
@@ -326,6 +326,14 @@ def test_all_that_stands_in_the_way_is_said_at_once(cluster, deploy):
     ):
         assert said in run.error
     assert not changes(cluster)
+
+
+@pytest.mark.parametrize("default", ["", "true"])
+def test_a_trial_needs_a_storage_class(cluster, deploy, default):
+    annotations = {"storageclass.kubernetes.io/is-default-class": default} if default else {}
+    cluster.objects["storageclasses//fast"] = {"metadata": {"name": "fast", "namespace": "", "annotations": annotations}}
+    run = deploy("--trial", "--dry-run")
+    assert ("there is no default storage class" in run.error) == (not default)
 
 
 @pytest.mark.parametrize("version", ["v3.12.0+gc9f554d", "v4.3.1+gc0d08d0", "v4.0.0", "v10.2.1"])
@@ -570,9 +578,11 @@ def test_undeploy_keeps_a_namespace_that_was_there_before(cluster, deploy, undep
     cluster.put("namespaces", "otlp-system", "otlp-system", annotations={})
     cluster.put("secrets", "otlp-system", "mine")
     deploy("--trial", "--without-istio", "--without-monitoring")
-    cluster.put("persistentvolumeclaims", "otlp-system", "data-s3-0", labels={"app.kubernetes.io/instance": "otlp-rust"})
+    for kind, name in (("persistentvolumeclaims", "data-s3-0"), ("secrets", "otlp-service-trial")):
+        cluster.put(kind, "otlp-system", name, labels={"app.kubernetes.io/instance": "otlp-rust"})
     undeploy("--delete-data")
-    assert cluster.find("secrets", "otlp-system", "mine") and not cluster.find("persistentvolumeclaims", "otlp-system", "data-s3-0")
+    assert cluster.find("secrets", "otlp-system", "mine") and not cluster.find("secrets", "otlp-system", "otlp-service-trial")
+    assert not cluster.find("persistentvolumeclaims", "otlp-system", "data-s3-0")
     assert record(cluster) is None
 
 

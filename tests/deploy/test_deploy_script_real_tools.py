@@ -96,14 +96,15 @@ def status(environment, release, namespace):
     return [line for line in done.stdout.splitlines() if line.startswith(("STATUS:", "REVISION:"))]
 
 
-# One of them with each Helm: both take long.
+# One of them with each Helm: both take long, and longer where others work beside them.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("environment", [4], indirect=True, ids=["helm4"])
 def test_install_upgrade_and_remove(api, environment, charts):
     deploy = [REPOSITORY / "scripts/deploy.sh", "--yes", "--trial", "--local-charts", charts, "--host", "otlp.example.com", "--api-host", "api.example.com", "--timeout", "60s"]
     before = set(api.objects)
     run = Run(deploy, environment, 0)
     assert TRACE.search(run.out) and "http://otlp.example.com: acknowledged" in run.out and "and read back" in run.out
-    assert "203.0.113.7" in run.out and not run.error
+    assert "203.0.113.7" in run.out and run.error.count("warning:") == 1 and "there is no default storage class" in run.error
     for release, namespace in (("istio-base", "istio-system"), ("istiod", "istio-system"), ("kube-prometheus-stack", "monitoring"), ("istio-ingress", "istio-ingress"), ("otlp-rust", "otlp-system")):
         assert status(environment, release, namespace) == ["STATUS: deployed", "REVISION: 1"]
     assert api.names("deployments", "otlp-system") == ["otlp-service"] and "otlp-service" in api.names("servicemonitors", "otlp-system")
@@ -130,6 +131,7 @@ def test_install_upgrade_and_remove(api, environment, charts):
     assert {key for key in api.objects if key[1] != "customresourcedefinitions"} == before
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("environment", [3], indirect=True, ids=["helm3"])
 def test_a_roll_back_by_helm(api, environment):
     deploy = [REPOSITORY / "scripts/deploy.sh", "--yes", "--trial", "--mesh", "none", "--without-monitoring", "--without-check", "--timeout", "60s"]

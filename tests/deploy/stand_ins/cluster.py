@@ -19,7 +19,7 @@ DEFINED_BY = {
     "gatewayclasses.gateway.networking.k8s.io",
 }
 REFUSED = "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?"
-CLUSTER_WIDE = {"namespaces", "customresourcedefinitions", "ingressclasses", "gatewayclasses"}
+CLUSTER_WIDE = {"namespaces", "storageclasses", "customresourcedefinitions", "ingressclasses", "gatewayclasses"}
 
 
 class Stop(Exception):
@@ -286,8 +286,9 @@ def kubectl_delete(cluster, words, flags):
     elif len(words) > 1:
         cluster.remove(kind, namespace, words[1])
     else:
-        for one in list(cluster.all(kind, namespace, flags["-l"][-1])):
-            cluster.remove(kind, namespace, one["metadata"]["name"])
+        for kind in words[0].split(","):
+            for one in list(cluster.all(kind, namespace, flags["-l"][-1])):
+                cluster.remove(kind, namespace, one["metadata"]["name"])
 
 
 def kubectl(cluster, words, flags, standard_input):
