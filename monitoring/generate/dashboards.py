@@ -124,9 +124,10 @@ def storage():
         [JOB, INSTANCE],
         [
             row("Kept"),
-            graph("Bytes in parts", "Compressed, by dataset.", [(known("otlp_part_bytes"), "{{dataset}}")], "bytes", stacked=True),
-            graph("Rows in parts", "By dataset.", [(known("otlp_part_rows"), "{{dataset}}")], stacked=True),
-            graph("Bytes a row", "What a row costs in parts.", [(f"{known('otlp_part_bytes')} / ({known('otlp_part_rows')} > 0)", "{{dataset}}")], "bytes"),
+            graph("Bytes in parts", "Compressed, by dataset.", [(known("otlp_part_bytes"), "{{dataset}}")], "bytes", stacked=True, width=6),
+            graph("Rows in parts", "By dataset.", [(known("otlp_part_rows"), "{{dataset}}")], stacked=True, width=6),
+            graph("Bytes a row", "What a row costs in parts.", [(f"{known('otlp_part_bytes')} / ({known('otlp_part_rows')} > 0)", "{{dataset}}")], "bytes", width=6),
+            graph("Parts", "Objects that a query over everything opens. Compaction merges small ones.", [(known("otlp_parts"), "{{dataset}}")], stacked=True, width=6),
             row("Backlog"),
             graph("Rows that wait", "For compaction. Queries see them all the same.", [(known("otlp_backlog_rows"), "{{dataset}}")], stacked=True, width=6),
             graph("Slices that wait", "A query opens each of those it needs.", [(known("otlp_backlog_slices"), "{{dataset}}")], stacked=True, width=6),

@@ -137,7 +137,15 @@ impl Telemetry {
             }
         }
         for dataset in Dataset::ALL {
-            drop(m.rows.get_or_create(&DatasetLabel(dataset)));
+            for counter in [
+                &m.rows,
+                &m.compaction_duplicates,
+                &m.retention_rows_deleted,
+                &m.retention_bytes_deleted,
+                &m.deletion_rows,
+            ] {
+                drop(counter.get_or_create(&DatasetLabel(dataset)));
+            }
         }
     }
 
