@@ -48,6 +48,14 @@ pub fn newest_version() -> i64 {
     MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
 }
 
+/// The names of all tables on PostgreSQL, without their schema.
+pub(crate) fn tables() -> impl Iterator<Item = &'static str> {
+    let made = MIGRATIONS.iter().flat_map(|(_, _, [_, _, up, _])| up.lines());
+    let made = made.filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split_whitespace().next());
+    made.map(|name| name.strip_prefix("lake.").unwrap_or(name))
+        .chain(["_sqlx_migrations"])
+}
+
 fn migrator(dialect: Dialect) -> Migrator {
     let offset = match dialect {
         Dialect::Sqlite => 0,

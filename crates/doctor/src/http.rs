@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Client;
+use reqwest::{Client, ClientBuilder, RequestBuilder};
 use url::Url;
 
 /// A client for `url`.
@@ -13,13 +13,26 @@ use url::Url;
 /// # Errors
 /// If the certificates of authorities cannot be read.
 pub(crate) fn client(url: &Url, timeout: Duration) -> reqwest::Result<Client> {
+    builder(url, timeout).build()
+}
+
+/// As [`client`], to be adjusted.
+pub(crate) fn builder(url: &Url, timeout: Duration) -> ClientBuilder {
     Client::builder()
         .no_proxy()
         .timeout(timeout)
         .connect_timeout(timeout)
         .tls_built_in_root_certs(url.scheme() == "https")
         .user_agent(concat!("otlp-rust/", env!("CARGO_PKG_VERSION")))
-        .build()
+}
+
+/// Asks a PostgreSQL server whether it speaks TLS; it answers with `S` or `N`.
+pub(crate) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// An export of nothing, which a receiver of OTLP accepts: an empty message is an empty body.
+pub(crate) fn empty_export(client: &Client, url: &Url) -> RequestBuilder {
+    let request = client.post(below(url, "/v1/traces"));
+    request.header("content-type", "application/x-protobuf").body("")
 }
 
 /// `path` below what `base` names; a base that ends with the path is taken as it is.

@@ -132,20 +132,30 @@ async fn catalog(config: &Config) -> Result<Catalog> {
     Ok(catalog)
 }
 
-async fn connect(config: &Config) -> Result<Catalog> {
-    let url = match &config.catalog.url {
-        config::CatalogUrl::Sqlite { path } => format!("sqlite://{}", path.display()),
-        config::CatalogUrl::Postgres { url, .. } => url.to_string(),
-    };
-    let shown = &config.catalog.url;
-    let url = catalog::CatalogUrl::parse(&url).with_context(|| format!("cannot use the catalog {shown}"))?;
+/// Opens the catalog without looking at its tables; makes the file of a SQLite catalog.
+///
+/// # Errors
+/// That it cannot be used.
+pub async fn connect(config: &Config) -> Result<Catalog> {
     let options = ConnectOptions {
         max_connections: config.catalog.max_connections,
         ..ConnectOptions::default()
     };
-    Catalog::connect(&url, options)
+    Catalog::connect(&catalog_url(config)?, options)
         .await
-        .with_context(|| format!("cannot open the catalog {shown}"))
+        .with_context(|| format!("cannot open the catalog {}", config.catalog.url))
+}
+
+/// Where the catalog is.
+///
+/// # Errors
+/// If the address is not one that the database's client understands.
+pub fn catalog_url(config: &Config) -> Result<catalog::CatalogUrl> {
+    let url = match &config.catalog.url {
+        config::CatalogUrl::Sqlite { path } => format!("sqlite://{}", path.display()),
+        config::CatalogUrl::Postgres { url, .. } => url.to_string(),
+    };
+    catalog::CatalogUrl::parse(&url).with_context(|| format!("cannot use the catalog {}", config.catalog.url))
 }
 
 /// A name that no other process has, now or later.
@@ -155,7 +165,11 @@ fn writer_name() -> String {
     format!("{host}/{}/{started:x}", std::process::id())
 }
 
-fn store_location(config: &Config) -> Result<StoreLocation> {
+/// Where objects are, and how to get at them.
+///
+/// # Errors
+/// If the address cannot be used.
+pub fn store_location(config: &Config) -> Result<StoreLocation> {
     let store = &config.store;
     let mut options = from_environment(store, std::env::vars());
     options.push((

@@ -11,10 +11,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::{Config, Sources};
 use schema::TenantId;
 
+use crate::doctor::DoctorArgs;
 use crate::health::HealthArgs;
+use crate::migrate::MigrateArgs;
 use crate::quarantine::QuarantineArgs;
 use crate::verify::VerifyArgs;
-use crate::{build, health, quarantine, serve, verify};
+use crate::{build, doctor, health, migrate, quarantine, serve, verify};
 
 /// Receives OpenTelemetry traces, metrics and logs, stores them as open Parquet, and answers questions about them.
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ enum Command {
     Serve(ServeArgs),
     /// Ask whether a server is ready.
     Health(HealthArgs),
+    /// Check everything that the platform rests on, and say what to do about what is wrong.
+    Doctor(DoctorArgs),
     /// Send a believable shop's telemetry to a running platform.
     Demo(DemoArgs),
     /// Ask a running platform a question in SQL.
@@ -178,17 +182,9 @@ struct CatalogArgs {
 enum CatalogCommand {
     /// Print the version of the catalog and the versions that this program knows.
     Version(ServeArgs),
-    /// Bring the catalog to the newest version, or to another one. Stop all processes first when you go down.
+    /// Bring the catalog to the newest version, or to another one; make it if there is none. Stop all processes first when
+    /// you go down.
     Migrate(MigrateArgs),
-}
-
-#[derive(Debug, Args)]
-struct MigrateArgs {
-    #[command(flatten)]
-    settings: Settings,
-    /// Version to go to, up or down. Telemetry stays; what only later versions keep is lost.
-    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(1..))]
-    to: Option<i64>,
 }
 
 impl Settings {
@@ -197,6 +193,11 @@ impl Settings {
     /// # Errors
     /// What is wrong with it.
     pub fn load(self) -> Result<Config> {
+        Ok(config::load(self.sources())?)
+    }
+
+    /// Where the configuration comes from.
+    pub fn sources(self) -> Sources {
         let mut overrides = Vec::new();
         let mut set = |key: &str, flag: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -214,12 +215,11 @@ impl Settings {
         set("server.http", "--http", address(self.http));
         set("server.admin", "--admin", address(self.admin));
         set("server.role", "--role", self.role);
-        let sources = Sources {
+        Sources {
             file: self.config,
             env: std::env::vars().collect(),
             overrides,
-        };
-        Ok(config::load(sources)?)
+        }
     }
 }
 
@@ -230,6 +230,7 @@ impl Settings {
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args.settings.load()?),
+        Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
         Command::Health(args) => health::run(args),
         Command::Demo(args) => runtime()?.block_on(demo(args)),
         Command::Sql(args) => runtime()?.block_on(sql(args)),
@@ -276,16 +277,7 @@ async fn catalog(command: CatalogCommand) -> Result<ExitCode> {
             let found = found.schema_version().await?;
             writeln!(out, "catalog {found}, this program {known}")?;
         }
-        CatalogCommand::Migrate(args) => {
-            let catalog = build::existing_catalog(&args.settings.load()?).await?;
-            let (from, to) = (catalog.schema_version().await?, args.to.unwrap_or(known));
-            if to < from {
-                catalog.migrate_down(to).await?;
-            } else {
-                catalog.migrate_up(to).await?;
-            }
-            writeln!(out, "catalog migrated from {from} to {to}")?;
-        }
+        CatalogCommand::Migrate(args) => writeln!(out, "{}", migrate::run(args).await?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
 //! `otlp-rust health`: the question of a container's health check.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -34,7 +33,10 @@ const UNREACHABLE: u8 = 2;
 /// # Errors
 /// If the runtime cannot start.
 pub fn run(args: HealthArgs) -> Result<ExitCode> {
-    let configured = || local(args.settings.load()?.server.http);
+    let configured = || {
+        let address = args.settings.load()?.server.http;
+        doctor::local_url(address).with_context(|| format!("{address} is not an address"))
+    };
     let url = match args.url.map_or_else(configured, Ok) {
         Ok(url) => url,
         Err(error) => {
@@ -48,31 +50,4 @@ pub fn run(args: HealthArgs) -> Result<ExitCode> {
     let health = runtime.block_on(health::ask(&url, args.timeout.0));
     println!("{}", health.line(&url));
     Ok(ExitCode::from(health.exit_code()))
-}
-
-/// How this machine reaches what listens on `address`.
-pub fn local(address: SocketAddr) -> Result<Url> {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    let address = SocketAddr::new(ip, address.port());
-    Url::parse(&format!("http://{address}")).with_context(|| format!("{address} is not an address"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_listens_everywhere_is_asked_on_this_machine() {
-        for (address, expected) in [
-            ("0.0.0.0:8080", "http://127.0.0.1:8080/"),
-            ("[::]:8080", "http://[::1]:8080/"),
-            ("10.1.2.3:80", "http://10.1.2.3/"),
-        ] {
-            assert_eq!(local(address.parse().unwrap()).unwrap().as_str(), expected);
-        }
-    }
 }

@@ -3,7 +3,9 @@
 mod allocator;
 mod build;
 mod cli;
+mod doctor;
 mod health;
+mod migrate;
 mod observe;
 mod quarantine;
 mod serve;

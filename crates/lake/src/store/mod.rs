@@ -2,13 +2,12 @@
 
 mod local;
 mod observed;
+mod remote;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::path::Path;
-use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, RetryConfig};
 use url::Url;
 
 pub use local::LocalStore;
@@ -20,7 +19,7 @@ pub enum StoreLocation {
     /// A directory on the local disk.
     Local(PathBuf),
     /// `s3://`, `gs://` or `az://` with a bucket and a prefix, and the options of `object_store` for it
-    /// (`aws_endpoint`, `aws_access_key_id`, ...).
+    /// (`aws_endpoint`, `aws_access_key_id`, ...). What they do not say is taken from the environment.
     Remote {
         /// The address.
         url: Url,
@@ -51,16 +50,24 @@ impl StoreLocation {
     /// # Errors
     /// As [`Self::open`], and when a local directory does not exist.
     pub fn beside(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        self.existing(RetryConfig::default())
+    }
+
+    /// As [`Self::beside`]; a request that fails is not tried again, so that the error says at once what is wrong.
+    ///
+    /// # Errors
+    /// As [`Self::beside`].
+    pub fn once(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        self.existing(RetryConfig {
+            max_retries: 0,
+            ..RetryConfig::default()
+        })
+    }
+
+    fn existing(&self, retry: RetryConfig) -> object_store::Result<Arc<dyn ObjectStore>> {
         match self {
             Self::Local(directory) => Ok(Arc::new(LocalStore::beside(directory)?)),
-            Self::Remote { url, options } => {
-                let (store, prefix) = object_store::parse_url_opts(url, options.iter().cloned())?;
-                if prefix == Path::default() {
-                    Ok(Arc::from(store))
-                } else {
-                    Ok(Arc::new(PrefixStore::new(store, prefix)))
-                }
-            }
+            Self::Remote { url, options } => remote::open(url, options, retry),
         }
     }
 }
