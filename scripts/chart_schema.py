@@ -22,6 +22,18 @@ NAME = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$|^$"}
 HOST = {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$|^$"}
 FREE = {"type": "object"}
 
+# What may be said of a probe; what is asked, and where, is the platform's.
+PROBE = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        **{f"{key}Seconds": {"type": "integer", "minimum": 1} for key in ("period", "timeout", "terminationGracePeriod")},
+        "initialDelaySeconds": {"type": "integer", "minimum": 0},
+        "failureThreshold": COUNT,
+        "successThreshold": COUNT,
+    },
+}
+
 
 def one_of(*values):
     return {"type": "string", "enum": list(values)}
@@ -67,6 +79,13 @@ REFINED = {
     "imagePullSecrets": OBJECTS,
     "extraEnv": OBJECTS,
     "extraVolumes": OBJECTS,
+    "extraContainers": OBJECTS,
+    "initContainers": OBJECTS,
+    "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
+    "deploymentAnnotations": TEXTS,
+    "probes.startup": PROBE,
+    "probes.liveness": PROBE,
+    "probes.readiness": PROBE,
     "extraVolumeMounts": OBJECTS,
     "tolerations": OBJECTS,
     "podSecurityContext": FREE,

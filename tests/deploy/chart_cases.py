@@ -60,6 +60,12 @@ EVERYTHING = {
     "podAnnotations": {"a": "b"},
     "podLabels": {"c": "d"},
     "extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}],
+    "deploymentAnnotations": {"reloader.stakater.com/auto": "true"},
+    "extraObjects": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra", "namespace": "{{ .Release.Namespace }}"}, "data": {}},
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\n  namespace: {{ .Release.Namespace }}\n",
+    ],
+    "probes": {"startup": {"failureThreshold": 60}},
     "extraVolumes": [{"name": "scratch", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
     "nodeSelector": {"kubernetes.io/arch": "amd64"},
@@ -159,7 +165,7 @@ def pods(some):
 
 
 def config_text(some):
-    return next(it["data"]["config.yaml"] for it in find(some, "ConfigMap") if "config.yaml" in it["data"])
+    return next(it["data"]["config.yaml"] for it in find(some, "ConfigMap") if "config.yaml" in it.get("data", {}))
 
 
 def custom(it):

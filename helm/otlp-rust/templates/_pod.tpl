@@ -89,28 +89,21 @@ spec:
       {{- end }}
       ports:
         {{- include "otlp.containerPorts" . | nindent 8 }}
-      # No restart while it connects and migrates; after a minute something is wrong that a restart may mend.
       startupProbe:
         httpGet:
           path: /readyz
           port: 8080
-        periodSeconds: 2
-        timeoutSeconds: 2
-        failureThreshold: 30
+        {{- toYaml $v.probes.startup | nindent 8 }}
       livenessProbe:
         httpGet:
           path: /livez
           port: 8080
-        periodSeconds: 10
-        timeoutSeconds: 5
-        failureThreshold: 6
+        {{- toYaml $v.probes.liveness | nindent 8 }}
       readinessProbe:
         httpGet:
           path: /readyz
           port: 8080
-        periodSeconds: 5
-        timeoutSeconds: 3
-        failureThreshold: 2
+        {{- toYaml $v.probes.readiness | nindent 8 }}
       {{- if and (gt (int $v.drain.preStopSeconds) 0) (semverCompare ">=1.30-0" (include "otlp.kubeVersion" $root)) }}
       # Balancers go on sending for some seconds: the pod still takes it. The image has no shell, so Kubernetes sleeps; versions
       # before 1.30 cannot, there late senders are told to retry.
@@ -132,6 +125,13 @@ spec:
         {{- with $v.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with $v.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $v.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   volumes:
     # Of each Secret only the key that is needed, readable by the process alone.
     - name: etc
