@@ -500,6 +500,8 @@ def test_in_a_cluster_the_right_ports_are_scraped(tmp_path):
     assert not FOUND_IN_CLUSTER
     prometheus = Prometheus(tmp_path / "prometheus", config, {})
     try:
+        # Discovery hands targets over every 5 seconds, all of them at once.
+        wait_until(lambda: prometheus.get("targets?state=active")["activeTargets"], "targets are discovered", 60)
         active = prometheus.get("targets?state=active")["activeTargets"]
         scraped = {(target["scrapeUrl"], tuple(sorted(target["labels"].items()))) for target in active}
         assert scraped == {
