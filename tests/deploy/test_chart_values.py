@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -248,7 +249,7 @@ def test_migration_of_a_new_database(tmp_path):
         assert len(files_of(spec, tmp_path)) == 1
         variables = {key: value.replace("/etc/", f"{tmp_path}/etc/") for key, value in environment(process).items()}
         (tmp_path / "etc/otlp-rust/secrets/catalog-url").write_text(postgres.database() + "\n")
-        for expected in ("from 0 to", "catalog migrated"):
+        for expected in ("catalog migrated from 0 to", "catalog is at version"):
             command = [binary("otlp-rust", "OTLP_RUST_BIN"), *process["args"]]
             done = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=tmp_path)
             assert done.returncode == 0 and expected in done.stdout, done.stderr
@@ -261,6 +262,14 @@ def test_migration_of_a_new_database(tmp_path):
 def test_migration_comes_after_the_trials_database():
     job = find(objects(TRIAL), "Job", "otlp-service-migrate")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
+
+
+def ends_at(some, url):
+    """The port of the pods that a URL in the cluster leads to."""
+    address = urlsplit(url)
+    ports = {port["port"]: port["targetPort"] for port in find(some, "Service", address.hostname)["spec"]["ports"]}
+    named = next(spec["containers"][0]["ports"] for owner, _, spec in pods(some) if owner == "otlp-service")
+    return next(port["containerPort"] for port in named if port["name"] == ports[address.port])
 
 
 def test_pod_runs_as_rendered(tmp_path):
@@ -302,13 +311,18 @@ def test_pod_runs_as_rendered(tmp_path):
             assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
             time.sleep(0.1)
         assert probe("livenessProbe") == probe("readinessProbe") == 200
+        # The pod of `helm test` asks through the Service, which is this process here.
+        test = find(some, "Pod", "otlp-service-test")["spec"]["containers"][0]["args"]
+        assert test[:2] == ["health", "--url"] and ends_at(some, test[2]) == 8080
+        question = [binary("otlp-rust", "OTLP_RUST_BIN"), *test[:2], f"http://127.0.0.1:{ports[8080]}/readyz"]
+        assert subprocess.run(question, env=variables, capture_output=True).returncode == 0
         assert "otlp_build_info" in requests.get(f"http://127.0.0.1:{ports[9090]}/metrics", timeout=5).text
         assert list(work.iterdir()) == [], "nothing is written to the disk: the root is read-only"
-        # Logs are for machines: one object a line.
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(spec["terminationGracePeriodSeconds"]) == 0
         assert time.monotonic() - begun < spec["terminationGracePeriodSeconds"] - 10
+        # Logs are for machines: one object a line.
         lines = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
         assert any("stopping" in json.dumps(json.loads(line)) for line in lines)
     finally:
