@@ -2,7 +2,7 @@
 
     helm/otlp-rust/files/               copies of monitoring/, which a chart cannot reach outside its folder
     helm/otlp-rust/values.schema.json   from values.yaml, chart_schema.py and `otlp-rust config schema`
-    helm/otlp-rust/README.md            from README.md.in and the comments of values.yaml
+    helm/otlp-rust/README.md            from README.md.in, the comments of values.yaml and that of templates/_sizing.tpl
     k8s/                                plain manifests, rendered from the chart
 
     chart_files.py [--check]            OTLP_RUST_BIN names the binary
@@ -102,6 +102,10 @@ def tables(values):
 def readme(values):
     text = (CHART / "README.md.in").read_text()
     head = "<!-- Made from README.md.in and values.yaml by scripts/chart_files.py. Do not edit. -->\n\n"
+    # The comment at the top of the template is what it computes.
+    comment = (CHART / "templates" / "_sizing.tpl").read_text().split("*/}}")[0].removeprefix("{{/*").strip()
+    prose, formulas = comment.split("\n\n", 1)
+    text = text.replace("@FORMULAS@", f"{prose}\n\n```text\n{formulas}\n```")
     return head + text.replace("@VALUES@", "\n".join(tables(values)).strip())
 
 

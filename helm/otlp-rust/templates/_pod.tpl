@@ -1,3 +1,8 @@
+{{/* Seconds from the end's beginning until the process has answered everybody. */}}
+{{- define "otlp.drainSeconds" -}}
+{{- add .Values.drain.preStopSeconds (include "otlp.seconds" .Values.drain.shutdownTimeout) -}}
+{{- end }}
+
 {{/* The pod of one role. Takes root and role. */}}
 {{- define "otlp.pod" -}}
 {{- $root := .root -}}
@@ -28,11 +33,11 @@ metadata:
     # The proxy is there before the process and goes after it has drained. 9090 is scraped past it.
     proxy.istio.io/config: |
       holdApplicationUntilProxyStarts: true
-      terminationDrainDuration: {{ add $v.drain.preStopSeconds (include "otlp.seconds" $v.drain.shutdownTimeout) }}s
+      terminationDrainDuration: {{ include "otlp.drainSeconds" $root }}s
     {{- end }}
     {{- if $v.linkerd.enabled }}
     linkerd.io/inject: enabled
-    config.alpha.linkerd.io/proxy-wait-before-exit-seconds: {{ add $v.drain.preStopSeconds (include "otlp.seconds" $v.drain.shutdownTimeout) | quote }}
+    config.alpha.linkerd.io/proxy-wait-before-exit-seconds: {{ include "otlp.drainSeconds" $root | quote }}
     {{- with $v.linkerd.skipOutboundPorts }}
     config.linkerd.io/skip-outbound-ports: {{ . | quote }}
     {{- end }}
@@ -60,7 +65,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   # What balancers need to notice, what accepted requests may take, what the last answers take, and some more.
-  terminationGracePeriodSeconds: {{ add $v.drain.preStopSeconds (include "otlp.seconds" $v.drain.shutdownTimeout) 5 }}
+  terminationGracePeriodSeconds: {{ add (include "otlp.drainSeconds" $root) 5 }}
   containers:
     - name: otlp-rust
       image: {{ include "otlp.image" $root }}

@@ -1,6 +1,6 @@
 {{/*
-From load and retention to sizes. The measurements are those of benches/results/README.md; only half of each rate is planned with,
-because they were taken on local disk, without TLS and without a sidecar.
+From load and retention to sizes. Half of each measured rate is planned with, because it was measured on local disk, without TLS and without
+a sidecar.
 
   items per core and second          spans    log records      samples
   received and compacted           160,000        208,000    1,700,000
@@ -15,6 +15,7 @@ because they were taken on local disk, without TLS and without a sidecar.
   memory   = bytes a second and pod (503 B a span, 299 B a log record, 61 B a sample, decompressed)
              x 3 (a request takes three times its size) x 1 s (until its commit has ended) x 4 (pending requests have a quarter)
              + 160 MiB or / 0.8, as the process plans, in steps of 256 MiB
+  queries  = (concurrentQueries / query.concurrency, rounded up) + 1 pods, with split roles; nothing was measured for them
   store    = bytes at rest (33 B a span, 28 B a log record, 0.8 B a sample) x retention x 1.1
 */}}
 {{- define "otlp.sizing" -}}
