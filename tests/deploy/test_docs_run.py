@@ -73,7 +73,7 @@ def in_a_network_of_its_own(script, place):
             cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
         )
         try:
-            code = process.wait(timeout=240)
+            code = process.wait(timeout=280)
         except subprocess.TimeoutExpired:
             code = "none: it took too long"
         finally:
