@@ -133,6 +133,11 @@ remove_ingress() {
         if exists crd "$kind"; then change "${kubectl[@]}" delete "$kind" otlp --namespace "$in" --ignore-not-found; fi
         strike gateway
     fi
+    if recorded gatewayclass; then
+        local class=$answer
+        if exists crd "${class%%/*}"; then change "${kubectl[@]}" delete "${class%%/*}" "${class#*/}" --ignore-not-found; fi
+        strike gatewayclass
+    fi
     remove_release ingress
     local name
     for name in istio-ingress ingress-nginx kong envoy-gateway-system; do remove_namespace "$name"; done

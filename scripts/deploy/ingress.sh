@@ -4,6 +4,8 @@
 # With Istio it is Istio's own gateway: pods take nothing but mTLS from names that they know, and any other controller has neither.
 # Without Istio it is Nginx, Kong or Envoy Gateway. One that is in the cluster already is used as it is.
 
+gateway_class_kind=gatewayclasses.gateway.networking.k8s.io
+
 # The namespaces are those that the chart's NetworkPolicy lets in.
 ingress_namespace() {
     case $ingress in
@@ -22,7 +24,7 @@ ingress_chart() {
 foreign_controller() {
     case $ingress in
         istio) return 1 ;;
-        envoy-gateway) exists crd gatewayclasses.gateway.networking.k8s.io && exists gatewayclass envoy-gateway && ! recorded ingress ;;
+        envoy-gateway) exists crd "$gateway_class_kind" && exists "$gateway_class_kind" envoy-gateway && ! recorded ingress ;;
         *) exists ingressclass "$ingress" && ! recorded ingress ;;
     esac
 }
@@ -41,7 +43,9 @@ gateway_manifest() {
         return
     fi
     printf '{"apiVersion":"v1","kind":"List","items":['
-    printf '{"apiVersion":"gateway.networking.k8s.io/v1","kind":"GatewayClass","metadata":{"name":"envoy-gateway"},"spec":{"controllerName":"gateway.envoyproxy.io/gatewayclass-controller"}},'
+    if [ "$class_is_ours" = yes ]; then
+        printf '{"apiVersion":"gateway.networking.k8s.io/v1","kind":"GatewayClass","metadata":{"name":"envoy-gateway"},"spec":{"controllerName":"gateway.envoyproxy.io/gatewayclass-controller"}},'
+    fi
     printf '{"apiVersion":"gateway.networking.k8s.io/v1","kind":"Gateway","metadata":{"name":"otlp","namespace":"%s"},"spec":{"gatewayClassName":"envoy-gateway","listeners":[' "$in"
     # Routes come from the platform's namespace.
     local from='"allowedRoutes":{"namespaces":{"from":"Selector","selector":{"matchLabels":{"kubernetes.io/metadata.name":"'$namespace'"}}}}'
@@ -57,9 +61,10 @@ gateway_manifest() {
 front_hosts() { printf '%s\n' "$host" "$grpc_host" "$api_host" | awk 'NF && !seen[$0]++'; }
 
 step_ingress() {
-    local in file values=()
+    local in file values=() class_is_ours=yes
     in=$(ingress_namespace)
     if foreign_controller; then
+        class_is_ours=no
         say "a controller for '$ingress' is there already"
         say "(if it runs in another namespace than $in, add that to networkPolicy.gateway in a values file)"
     else
@@ -82,6 +87,10 @@ step_ingress() {
         change_slowly "pods_progress $in" "${kubectl[@]}" wait deployment --all --namespace "$in" --for=condition=Available --timeout "$timeout"
     fi
     need_tls_secret
+    if [ "$ingress" = envoy-gateway ] && [ "$class_is_ours" = yes ] && ! recorded gatewayclass; then
+        record gatewayclass "$gateway_class_kind/envoy-gateway"
+        undo class "$gateway_class_kind" envoy-gateway gatewayclass
+    fi
     if [ "$ingress" = istio ] || [ "$ingress" = envoy-gateway ]; then
         if ! exists crd "$(gateway_kind)" || ! exists "$(gateway_kind)" otlp --namespace "$in"; then
             record gateway "$(gateway_kind)/$in/otlp"

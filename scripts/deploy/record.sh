@@ -98,7 +98,11 @@ take_back() {
             strike "$4"
             ;;
         gateway)
-            change "${kubectl[@]}" delete "$2" otlp --namespace "$3" --ignore-not-found
+            if exists crd "$2"; then change "${kubectl[@]}" delete "$2" otlp --namespace "$3" --ignore-not-found; fi
+            strike "$4"
+            ;;
+        class)
+            if exists crd "$2"; then change "${kubectl[@]}" delete "$2" "$3" --ignore-not-found; fi
             strike "$4"
             ;;
         labels) # the namespace, then KEY=VALUE as it was, or KEY- where there was none

@@ -194,7 +194,8 @@ def test_a_second_run_only_upgrades(deployed, deploy):
 
 
 @pytest.mark.parametrize("kind", ["nginx", "kong", "envoy-gateway"])
-def test_other_front_doors_without_istio(cluster, deploy, kind):
+def test_other_front_doors_without_istio(cluster, deploy, undeploy, kind):
+    before = copy.deepcopy(cluster.objects)
     run = deploy("--without-istio", "--ingress", kind, "--host", "otlp.example.com", "--without-monitoring", "--trial")
     assert "http://otlp.example.com: acknowledged" in run.out and "past the ingress" not in run.error
     assert not any("istio" in key for key in cluster.releases)
@@ -202,6 +203,8 @@ def test_other_front_doors_without_istio(cluster, deploy, kind):
     assert ("gatewayApi.enabled=true" if kind == "envoy-gateway" else f"ingress.enabled=true,ingress.className={kind}") in told
     assert "istio" not in told and "serviceMonitor" not in told
     assert labels(cluster, "otlp-system")["pod-security.kubernetes.io/enforce"] == "restricted"
+    undeploy("--delete-data")
+    assert without_definitions(cluster.objects) == before and not cluster.releases
 
 
 def test_a_front_door_with_tls(cluster, deploy, environment, folder):

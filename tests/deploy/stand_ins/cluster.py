@@ -9,7 +9,7 @@ import time
 
 PLURALS = {
     "namespace": "namespaces", "ns": "namespaces", "configmap": "configmaps", "secret": "secrets", "crd": "customresourcedefinitions",
-    "pod": "pods", "deployment": "deployments", "service": "services", "ingressclass": "ingressclasses", "gatewayclass": "gatewayclasses",
+    "pod": "pods", "deployment": "deployments", "service": "services", "ingressclass": "ingressclasses",
     "deployment.apps": "deployments", "statefulset.apps": "statefulsets",
 }
 SINGULAR = {"deployments": "deployment.apps", "statefulsets": "statefulset.apps"}
@@ -19,7 +19,7 @@ DEFINED_BY = {
     "gatewayclasses.gateway.networking.k8s.io",
 }
 REFUSED = "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?"
-CLUSTER_WIDE = {"namespaces", "storageclasses", "customresourcedefinitions", "ingressclasses", "gatewayclasses"}
+CLUSTER_WIDE = {"namespaces", "storageclasses", "customresourcedefinitions", "ingressclasses", "gatewayclasses.gateway.networking.k8s.io"}
 
 
 class Stop(Exception):
@@ -233,14 +233,13 @@ def kubectl_get(cluster, words, flags):
         kind = PLURALS.get(kind, kind)
         if kind in DEFINED_BY and not cluster.find("customresourcedefinitions", "", kind):
             raise Stop(1, f'error: the server doesn\'t have a resource type "{kind}"')
-        kind_stored = kind.split(".")[0] if kind.startswith("gatewayclasses") else kind
         if name:
-            one = cluster.find(kind_stored, namespace, name)
+            one = cluster.find(kind, namespace, name)
             if one is None and "--ignore-not-found" not in flags:
                 raise Stop(1, f'Error from server (NotFound): {kind} "{name}" not found')
             items += [] if one is None else [one]
             continue
-        for one in cluster.all(kind_stored, namespace, (flags.get("-l") or [None])[-1]):
+        for one in cluster.all(kind, namespace, (flags.get("-l") or [None])[-1]):
             items.append(one | {"kind": kind})
     if output == "name":
         return "".join(f"{SINGULAR.get(one.get('kind'), words[0])}/{one['metadata']['name']}\n" for one in items)
@@ -347,7 +346,7 @@ def kubectl(cluster, words, flags, standard_input):
             kind = one["kind"].lower() + ("es" if one["kind"].endswith("s") else "s")
             if f"{kind}.{group}" not in DEFINED_BY or not cluster.find("customresourcedefinitions", "", f"{kind}.{group}"):
                 raise Stop(1, f'error: no matches for kind "{one["kind"]}" in version "{one["apiVersion"]}"')
-            stored = kind if kind == "gatewayclasses" else f"{kind}.{group}"
+            stored = f"{kind}.{group}"
             metadata = one["metadata"]
             cluster.put(stored, metadata.get("namespace", ""), metadata["name"], spec=one["spec"])
             if group == "gateway.networking.k8s.io" and kind == "gateways":
