@@ -19,7 +19,7 @@ pub enum StoreLocation {
     /// A directory on the local disk.
     Local(PathBuf),
     /// `s3://`, `gs://` or `az://` with a bucket and a prefix, and the options of `object_store` for it
-    /// (`aws_endpoint`, `aws_access_key_id`, ...). What they do not say is taken from the environment.
+    /// (`aws_endpoint`, `aws_access_key_id`, ...).
     Remote {
         /// The address.
         url: Url,

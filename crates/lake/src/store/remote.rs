@@ -10,27 +10,19 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreScheme, Result, RetryConfig};
 use url::Url;
 
-/// Sets options of a builder that begins with what the environment says (`AWS_*`, `GOOGLE_*`, `AZURE_*`), unless
-/// credentials are among the options: half of them from elsewhere would be none. `object_store::parse_url_opts` knows
-/// neither the environment nor how often to retry.
+/// As `object_store::parse_url_opts`, which cannot be told how often to retry. Options that the store does not know are left
+/// out, because the environment that they come from has variables of other programs as well.
 macro_rules! build {
     ($builder:ty, $url:expr, $options:expr, $retry:expr) => {{
-        let own = $options.iter().any(|(key, _)| CREDENTIALS.contains(&key.as_str()));
-        let builder = if own { <$builder>::new() } else { <$builder>::from_env() };
-        let mut builder = builder.with_url($url.as_str()).with_retry($retry);
+        let mut builder = <$builder>::new().with_url($url.as_str()).with_retry($retry);
         for (key, value) in $options {
-            builder = builder.with_config(key.parse()?, value);
+            if let Ok(key) = key.to_ascii_lowercase().parse() {
+                builder = builder.with_config(key, value);
+            }
         }
         Arc::new(builder.build()?) as Arc<dyn ObjectStore>
     }};
 }
-
-const CREDENTIALS: [&str; 4] = [
-    "aws_access_key_id",
-    "google_service_account",
-    "google_service_account_key",
-    "azure_storage_account_key",
-];
 
 /// Opens the store at `url`. No request is made.
 pub(super) fn open(url: &Url, options: &[(String, String)], retry: RetryConfig) -> Result<Arc<dyn ObjectStore>> {
