@@ -242,11 +242,16 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
+/// Threads for blocking work end when they were idle for so long: until then each holds what the allocator keeps for it, which
+/// nobody else can give back (docs/decisions/0014).
+const IDLE_THREADS: Duration = Duration::from_millis(250);
+
 /// The asynchronous runtime. DataFusion's planner recurses deeply in debug builds, hence the stack.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder
         .enable_all()
+        .thread_keep_alive(IDLE_THREADS)
         .thread_stack_size(8 << 20)
         .build()
         .context("cannot start the runtime")
