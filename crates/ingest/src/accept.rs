@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::IngestError;
 use crate::columns::TenantColumns;
 use crate::pending::{CommitResult, Pending, Spare, Tenant, TenantPending, Waiter};
+use crate::queue::Queue;
 use crate::receive::Received;
 
 /// Limits and pace of ingest.
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     /// Room for ids that tenants know of.
     ids: Arc<IdRoom>,
     pub memory: Account,
+    pub queue: Queue,
     limits: DecodeLimits,
     max_requests: usize,
     pub arrived: Notify,
@@ -115,8 +117,11 @@ const DECODED: u64 = 2;
 /// one thing remembered takes: requests, ids of resources and series, series of a batch.
 const REMEMBERED: [(u64, u64); 3] = [(16, 150), (16, 48), (32, 64)];
 
-/// How long a sender waits that found no memory: some commits.
+/// How long a sender waits that found no memory, or a long queue: some commits.
 const BUSY: Duration = Duration::from_millis(500);
+
+/// Below this part of the memory for requests the queue is short, whatever one request in it waits for.
+const SHORT_QUEUE: u64 = 4;
 
 /// The refusal of a request that found no memory.
 pub(crate) fn busy(_: Refused) -> IngestError {
@@ -149,6 +154,7 @@ impl Ingest {
             requests: Mutex::default(),
             ids: IdRoom::new(ids.min(4_000_000)),
             memory,
+            queue: Queue::default(),
             limits,
             max_requests: MAX_REQUESTS.min(requests),
             options,
@@ -167,6 +173,21 @@ impl Ingest {
     /// The memory of requests.
     pub(crate) fn account(&self) -> &Account {
         &self.inner.memory
+    }
+
+    /// Admits a request that begins to arrive.
+    ///
+    /// # Errors
+    /// [`IngestError::Busy`] if many wait and have waited for long.
+    pub(crate) fn admit(&self) -> Result<(), IngestError> {
+        let Inner {
+            memory, queue, options, ..
+        } = &*self.inner;
+        let many = memory.used() > memory.share() / SHORT_QUEUE;
+        match many && queue.is_slow(Instant::now(), options.min_interval) {
+            true => Err(IngestError::Busy(BUSY)),
+            false => Ok(()),
+        }
     }
 
     /// Refuses new requests from now on (retryable) while accepted ones are committed.
@@ -195,6 +216,7 @@ impl Ingest {
         if *inner.closing.borrow() {
             return Err(IngestError::Unavailable("the process is shutting down".to_owned()));
         }
+        let _place = inner.queue.enter(Instant::now());
         // Admit: what a request holds until it is committed is reserved before it is decoded.
         let Received { body, mut memory } = request;
         let length = body.len() as u64;

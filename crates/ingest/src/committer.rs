@@ -138,6 +138,7 @@ impl Inner {
                 self.telemetry.commit_phase(CommitPhase::Put, put);
                 self.telemetry.commit_phase(CommitPhase::Catalog, catalog);
                 self.telemetry.commit(started.elapsed());
+                self.queue.stored(put + catalog);
                 Ok(building + encode)
             }
             Err(error) => {

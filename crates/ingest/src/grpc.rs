@@ -141,7 +141,13 @@ async fn handle(
     }
     let tenant = tenant_of(&parts.headers)?;
     let options = ingest.options();
-    let sent = read_body(body, options.max_request_bytes + PREFIX, ingest.account()).await?;
+    let sent = read_body(
+        body,
+        options.max_request_bytes + PREFIX,
+        ingest.admit(),
+        ingest.account(),
+    )
+    .await?;
     *received = sent.body.len() as u64;
     let message = message(sent, &parts.headers, options.max_decompressed_bytes)?;
     ingest.accept_received(tenant, signal, message).await

@@ -14,6 +14,7 @@ mod error;
 pub mod grpc;
 pub mod http;
 mod pending;
+mod queue;
 mod receive;
 
 pub use accept::{Accepted, Ingest, IngestOptions};

@@ -22,8 +22,13 @@ pub(crate) struct Received {
     pub memory: Reservation,
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn read_body(mut body: Body, limit: usize, account: &Account) -> Result<Received, IngestError> {
+/// Reads a body of at most `limit` bytes, of a request that was `admitted` or not.
+pub(crate) async fn read_body(
+    mut body: Body,
+    limit: usize,
+    admitted: Result<(), IngestError>,
+    account: &Account,
+) -> Result<Received, IngestError> {
     let too_large = || IngestError::TooLarge {
         limit,
         what: "as sent",
@@ -35,7 +40,8 @@ pub(crate) async fn read_body(mut body: Body, limit: usize, account: &Account) -
     if announced.is_some_and(|bytes| bytes > limit as u64) {
         return Err(too_large());
     }
-    let mut refused = memory.try_grow(announced.unwrap_or(0)).err();
+    let announced = announced.unwrap_or(0);
+    let mut refused = admitted.and_then(|()| memory.try_grow(announced).map_err(busy)).err();
     let mut pieces = Vec::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
@@ -47,9 +53,9 @@ pub(crate) async fn read_body(mut body: Body, limit: usize, account: &Account) -
         }
         if refused.is_none() {
             let more = (length as u64).saturating_sub(memory.bytes());
-            refused = memory.try_grow(more).err();
+            refused = memory.try_grow(more).map_err(busy).err();
         }
-        match refused {
+        match &refused {
             None => pieces.push(piece),
             Some(_) => {
                 pieces.clear();
@@ -58,7 +64,7 @@ pub(crate) async fn read_body(mut body: Body, limit: usize, account: &Account) -
         }
     }
     if let Some(refused) = refused {
-        return Err(busy(refused));
+        return Err(refused);
     }
     let body = match pieces.len() {
         0 | 1 => pieces.pop().unwrap_or_default(),
@@ -157,22 +163,29 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_reserved_as_it_comes() {
         let account = account(100);
-        let whole = read_body(Body::from(vec![7; 60]), 80, &account).await.unwrap();
+        let whole = read_body(Body::from(vec![7; 60]), 80, Ok(()), &account).await.unwrap();
         assert_eq!((whole.body.len(), account.used()), (60, 60));
-        let refused = read_body(Body::from(vec![7; 60]), 80, &account).await.unwrap_err();
+        let refused = read_body(Body::from(vec![7; 60]), 80, Ok(()), &account)
+            .await
+            .unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
-        let refused = read_body(pieces(&[30, 30]), 80, &account).await.unwrap_err();
+        let refused = read_body(pieces(&[30, 30]), 80, Ok(()), &account).await.unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
         assert_eq!(account.used(), 60);
         drop(whole);
-        let joined = read_body(pieces(&[10, 20, 5]), 80, &account).await.unwrap();
+        let joined = read_body(pieces(&[10, 20, 5]), 80, Ok(()), &account).await.unwrap();
         assert_eq!((joined.body.len(), account.used()), (35, 35));
         assert_eq!((joined.body[9], joined.body[10], joined.body[34]), (0, 1, 2));
         for body in [Body::from(vec![7; 81]), pieces(&[40, 41])] {
-            let refused = read_body(body, 80, &account).await.unwrap_err();
+            let refused = read_body(body, 80, Ok(()), &account).await.unwrap_err();
             assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
         }
         drop(joined);
+        let refused = IngestError::Busy(std::time::Duration::from_secs(1));
+        let refused = read_body(pieces(&[10, 20]), 80, Err(refused), &account)
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
         assert_eq!(account.used(), 0);
     }
 

@@ -4,7 +4,10 @@
 //! hands out, and did so for a third of the server's CPU time: first because mimalloc gives memory back after a second, second
 //! because a huge page is cleared as a whole for the first byte that is written to it.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_ulong};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -65,6 +68,33 @@ pub fn keep_for(limit: u64) {
 pub fn reclaim() {
     // SAFETY: may be called by any thread at any time.
     unsafe { mi_collect(true) };
+}
+
+/// Whether the process holds more than it may.
+static SHORT: AtomicBool = AtomicBool::new(false);
+
+/// An idle thread gives back what it holds unused at most this often.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Says whether the process holds more than it may.
+pub fn set_short(short: bool) {
+    SHORT.store(short, Ordering::Relaxed);
+}
+
+/// To be called by a thread that goes idle. What others freed of its memory only the thread itself can give back, and an
+/// idle one would not: while memory is short it does so before it sleeps.
+pub fn idle() {
+    thread_local! {
+        static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    if !SHORT.load(Ordering::Relaxed) {
+        return;
+    }
+    let now = Instant::now();
+    if LAST.get().is_none_or(|last| now.duration_since(last) >= PAUSE) {
+        LAST.set(Some(now));
+        reclaim();
+    }
 }
 
 /// The size of a page of memory.

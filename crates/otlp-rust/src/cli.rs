@@ -16,7 +16,7 @@ use crate::health::HealthArgs;
 use crate::migrate::MigrateArgs;
 use crate::quarantine::QuarantineArgs;
 use crate::verify::VerifyArgs;
-use crate::{build, doctor, health, migrate, quarantine, serve, verify};
+use crate::{allocator, build, doctor, health, migrate, quarantine, serve, verify};
 
 /// Receives OpenTelemetry traces, metrics and logs, stores them as open Parquet, and answers questions about them.
 #[derive(Debug, Parser)]
@@ -252,6 +252,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
     builder
         .enable_all()
         .thread_keep_alive(IDLE_THREADS)
+        .on_thread_park(allocator::idle)
         .thread_stack_size(8 << 20)
         .build()
         .context("cannot start the runtime")

@@ -184,6 +184,7 @@ fn watch_memory(server: &Server) -> Result<()> {
     let resident = memory::Resident::of_this_process(allocator::page_bytes());
     let uses = budget.clone();
     let report = move |bytes, pressed| {
+        allocator::set_short(pressed);
         telemetry.set_memory(bytes, limit, pressed);
         for of in memory::Use::ALL {
             telemetry.set_memory_use(of.name(), uses.used(of));

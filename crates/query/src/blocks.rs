@@ -28,6 +28,7 @@ use lake::part::{self, BLOCK_ROWS, BlockColumn};
 use lake::{Lake, PartFile, RowReader};
 use schema::Dataset;
 
+use crate::pool;
 use crate::reader::{CountedReader, ScanBudget};
 use crate::table::conform;
 
@@ -221,7 +222,7 @@ impl PartitionStream for Share {
     }
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let memory = MemoryConsumer::new("blocks").register(context.memory_pool());
+        let memory = Arc::new(MemoryConsumer::new("blocks").register(context.memory_pool()));
         let (scan, number, count) = (Arc::clone(&self.scan), self.number, self.count);
         let parts = stream::iter(scan.parts.clone());
         let of_part = {
@@ -250,8 +251,11 @@ impl PartitionStream for Share {
         let rows = rows.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
         // Until the next chunk is asked for.
         let rows = rows.and_then(move |batch| {
-            let held = memory.try_resize(batch.get_array_memory_size());
-            futures::future::ready(held.map(|()| batch))
+            let memory = Arc::clone(&memory);
+            async move {
+                pool::hold(&memory, batch.get_array_memory_size()).await?;
+                Ok(batch)
+            }
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(self.schema()), rows))
     }

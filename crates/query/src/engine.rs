@@ -1,6 +1,7 @@
 //! Runs queries: snapshot, tables, plan, limits.
 
 use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,7 +33,7 @@ use crate::error::{QueryError, TimedOut, TooManyRows};
 use crate::lookup::{Lookup, LookupKey};
 use crate::names::resolve_attributes;
 use crate::partial::LeftOut;
-use crate::pool::BudgetPool;
+use crate::pool::{self, BudgetPool, QUEUE_TIME};
 use crate::reader::ScanBudget;
 use crate::table::{DatasetTable, STORE_URL};
 use crate::views::{self, Lookups, TABLES};
@@ -80,8 +81,8 @@ pub struct QueryResult {
     pub partial: Option<String>,
 }
 
-/// How long a query waits for its turn before it is refused.
-const QUEUE_TIME: Duration = Duration::from_secs(5);
+/// The greatest holders of memory that an error names.
+const CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
 /// The part of the memory of queries that remembered tables of resources and series may take.
 const LOOKUPS: u64 = 4;
@@ -92,11 +93,8 @@ impl QueryEngine {
     /// # Errors
     /// [`QueryError::Internal`] if DataFusion cannot be set up.
     pub fn new(lake: Lake, options: QueryOptions) -> Result<Self, QueryError> {
-        let consumers = std::num::NonZeroUsize::new(3).unwrap_or(std::num::NonZeroUsize::MIN);
         let memory = lake.memory().account(Use::Query, options.max_memory as u64);
-        let pool = TrackConsumersPool::new(BudgetPool::new(&memory), consumers);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(pool))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
         let url = datafusion::execution::object_store::ObjectStoreUrl::parse(STORE_URL)?;
@@ -125,7 +123,16 @@ impl QueryEngine {
         &self.inner.lake
     }
 
-    /// A DataFusion session without tables.
+    /// What one query runs in: everything is shared but the pool, which counts what this query holds.
+    pub(crate) fn runtime(&self) -> Arc<RuntimeEnv> {
+        let pool = TrackConsumersPool::new(BudgetPool::new(&self.inner.memory), CONSUMERS);
+        Arc::new(RuntimeEnv {
+            memory_pool: Arc::new(pool),
+            ..self.inner.runtime.as_ref().clone()
+        })
+    }
+
+    /// A DataFusion session without tables, for one query.
     pub(crate) fn session(&self) -> SessionContext {
         let config = SessionConfig::new()
             .with_information_schema(true)
@@ -135,7 +142,7 @@ impl QueryEngine {
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
         let state = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(Arc::clone(&self.inner.runtime))
+            .with_runtime_env(self.runtime())
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(crate::coop::YieldAfterJoins))
             .build();
@@ -143,9 +150,7 @@ impl QueryEngine {
     }
 
     pub(crate) async fn admit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
-        if self.inner.lake.memory().is_pressed() {
-            return Err(QueryError::Busy);
-        }
+        pool::relieved(self.inner.lake.memory()).await?;
         let permit = Arc::clone(&self.inner.running).acquire_owned();
         match tokio::time::timeout(QUEUE_TIME, permit).await {
             Ok(Ok(permit)) => Ok(permit),

@@ -52,6 +52,11 @@ pub(crate) struct ScanLimit(pub u64);
 #[error("too many rows")]
 pub(crate) struct TooManyRows;
 
+/// Others hold the memory that a query needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct MemoryShort(pub memory::Refused);
+
 /// The query ran too long.
 #[derive(Debug, thiserror::Error)]
 #[error("timeout after {0:?}")]
@@ -116,6 +121,9 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
                 key: "query.max_rows",
                 detail,
             };
+        }
+        if current.is::<MemoryShort>() {
+            return QueryError::Busy;
         }
         if let Some(TimedOut(limit)) = current.downcast_ref::<TimedOut>() {
             return QueryError::Timeout(*limit);

@@ -19,6 +19,7 @@ use schema::Dataset;
 use schema::sparse::SparseBatch;
 
 use crate::QueryError;
+use crate::pool;
 
 use std::collections::HashMap;
 
@@ -93,13 +94,10 @@ impl Lookup {
         let (slices, parts) = inputs(snapshot, dataset);
         let rows = slices.iter().map(|s| s.rows).chain(parts.iter().map(|p| p.rows));
         let wanted = rows.map(|rows| rows.max(0) as u64).sum::<u64>() * LOADING_ROW_BYTES;
+        let what = || format!("the rows of {dataset} are looked up in memory");
         let mut memory = account
             .try_reserve(wanted)
-            .map_err(|refused| QueryError::LimitExceeded {
-                what: "memory",
-                key: "query.max_memory",
-                detail: format!("the rows of {dataset} are looked up in memory: {refused}"),
-            })?;
+            .map_err(|refused| pool::refusal(account, refused, wanted, &what()))?;
         let mut batches = Vec::new();
         for part in &parts {
             for batch in lake.part_batches(part).await? {

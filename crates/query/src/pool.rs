@@ -1,18 +1,78 @@
-//! The memory of queries: DataFusion's pool as an account of the process's budget.
+//! The memory of queries: a pool of DataFusion's for each, all of them on one account of the process's budget.
 
 use std::fmt;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use datafusion::common::resources_datafusion_err;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
-use memory::{Account, Reservation};
+use memory::{Account, Refused, Reservation};
+use tokio::time::Instant;
 
-/// All queries under way share it; whoever comes first gets the bytes.
+use crate::error::{MemoryShort, QueryError};
+
+/// How long a query waits for others before it is refused: for its turn, or in the middle for memory.
+pub(crate) const QUEUE_TIME: Duration = Duration::from_secs(5);
+
+/// How often a query that waits for memory looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What one query holds. All queries under way share the account; whoever comes first gets the bytes.
 #[derive(Debug)]
 pub(crate) struct BudgetPool {
     share: u64,
     held: Mutex<Reservation>,
+}
+
+/// Why a query that holds `held` bytes does not get `wanted` more: it is too large itself (`None`), or it is not its fault.
+fn fault_of_others(refused: Refused, held: u64, wanted: u64, share: u64) -> Option<MemoryShort> {
+    // Alone it could have the share; with more than half of it, it is what the others wait for.
+    (held.saturating_add(wanted) <= share / 2).then_some(MemoryShort(refused))
+}
+
+/// The refusal of a query that wanted `wanted` bytes at once, for `what`.
+pub(crate) fn refusal(account: &Account, refused: Refused, wanted: u64, what: &str) -> QueryError {
+    match fault_of_others(refused, 0, wanted, account.share()) {
+        Some(_) => QueryError::Busy,
+        None => QueryError::LimitExceeded {
+            what: "memory",
+            key: "query.max_memory",
+            detail: format!("{what}: {refused}"),
+        },
+    }
+}
+
+/// Makes a reservation hold `bytes`, which a scan has read already. If others have what it needs it waits: a scan holds
+/// little, and gives that back when it goes on.
+///
+/// # Errors
+/// [`MemoryShort`] after [`QUEUE_TIME`]; resources exhausted if the query itself is too large.
+pub(crate) async fn hold(reservation: &MemoryReservation, bytes: usize) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match reservation.try_resize(bytes) {
+            Err(DataFusionError::External(error)) if error.is::<MemoryShort>() && begun.elapsed() < QUEUE_TIME => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Waits until the process as measured holds no more than it may.
+///
+/// # Errors
+/// [`QueryError::Busy`] after [`QUEUE_TIME`].
+pub(crate) async fn relieved(budget: &memory::Budget) -> Result<(), QueryError> {
+    let begun = Instant::now();
+    while budget.is_pressed() {
+        if begun.elapsed() >= QUEUE_TIME {
+            return Err(QueryError::Busy);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
 }
 
 impl BudgetPool {
@@ -49,7 +109,11 @@ impl MemoryPool for BudgetPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.held().try_grow(additional as u64).map_err(|refused| {
+        let mut held = self.held();
+        held.try_grow(additional as u64).map_err(|refused| {
+            if let Some(short) = fault_of_others(refused, held.bytes(), additional as u64, self.share) {
+                return DataFusionError::External(Box::new(short));
+            }
             let (consumer, held) = (reservation.consumer().name(), reservation.size());
             resources_datafusion_err!("{consumer} holds {held} bytes, {refused}")
         })

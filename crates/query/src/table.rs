@@ -38,6 +38,7 @@ use schema::{Dataset, UnixNanos};
 use crate::blocks::{BlockScan, needs_blocks};
 use crate::chunks::{ChunkRows, STORED_ROWS, stored_filter};
 use crate::partial::LeftOut;
+use crate::pool;
 use crate::reader::{PartReaders, ScanBudget};
 
 /// Where DataFusion believes parts to be; only a name, the reader factory does the reading.
@@ -339,7 +340,7 @@ impl PartitionStream for SliceRows {
     }
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let memory = MemoryConsumer::new("slices").register(context.memory_pool());
+        let memory = Arc::new(MemoryConsumer::new("slices").register(context.memory_pool()));
         let (lake, schema, budget) = (self.lake.clone(), Arc::clone(&self.schema), Arc::clone(&self.budget));
         let stream = stream::iter(self.slices.clone())
             .map(move |slice| {
@@ -363,8 +364,12 @@ impl PartitionStream for SliceRows {
                         &schema,
                     );
                     // Until the next slice is asked for; the slice itself is the cache's.
-                    let held = rows.and_then(|rows| memory.try_resize(rows.get_array_memory_size()).map(|()| rows));
-                    futures::future::ready(held)
+                    let memory = Arc::clone(&memory);
+                    async move {
+                        let rows = rows?;
+                        pool::hold(&memory, rows.get_array_memory_size()).await?;
+                        Ok(rows)
+                    }
                 }
             });
         Box::pin(RecordBatchStreamAdapter::new(schema, stream))

@@ -152,6 +152,7 @@ impl Inner {
     /// A session for one statement: what it sets or registers is gone afterwards.
     fn session(&self) -> Result<SessionContext, QueryError> {
         let state = SessionStateBuilder::new_from_existing(self.template.state())
+            .with_runtime_env(self.engine.runtime())
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
             .build();
         let catalog = MemoryCatalogProvider::new();
