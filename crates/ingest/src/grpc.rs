@@ -143,6 +143,7 @@ async fn handle(
     let options = ingest.options();
     let sent = read_body(
         body,
+        parts.version,
         options.max_request_bytes + PREFIX,
         ingest.admit(),
         ingest.account(),

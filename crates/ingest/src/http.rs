@@ -152,7 +152,14 @@ async fn handle(
         }
     };
     let options = ingest.options();
-    let sent = read_body(body, options.max_request_bytes, ingest.admit(), ingest.account()).await?;
+    let sent = read_body(
+        body,
+        parts.version,
+        options.max_request_bytes,
+        ingest.admit(),
+        ingest.account(),
+    )
+    .await?;
     *received = sent.body.len() as u64;
     let request = match encoding {
         Encoding::Identity => sent,

@@ -1,11 +1,13 @@
 //! Requests on their way in: every byte is reserved before it is held.
 //!
-//! A request that finds no room is read to its end all the same, and dropped piece by piece: an answer to a sender that
-//! is still sending would reach it as a broken connection over HTTP/1.1.
+//! A request that finds no room is answered at once over HTTP/2, where the rest of it need not be sent (RFC 9113, section 8.1).
+//! Over HTTP/1.1 it is read to its end and dropped piece by piece: an answer to a sender that is still sending
+//! would reach it as a broken connection.
 
 use std::io::{self, Read};
 
 use axum::body::Body;
+use axum::http::Version;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -22,9 +24,10 @@ pub(crate) struct Received {
     pub memory: Reservation,
 }
 
-/// Reads a body of at most `limit` bytes, of a request that was `admitted` or not.
+/// Reads a body of at most `limit` bytes, of a request that was `admitted` or not and came by this version of HTTP.
 pub(crate) async fn read_body(
     mut body: Body,
+    version: Version,
     limit: usize,
     admitted: Result<(), IngestError>,
     account: &Account,
@@ -44,7 +47,9 @@ pub(crate) async fn read_body(
     let mut refused = admitted.and_then(|()| memory.try_grow(announced).map_err(busy)).err();
     let mut pieces = Vec::new();
     let mut length = 0;
-    while let Some(frame) = body.frame().await {
+    let stops_sending = version >= Version::HTTP_2;
+    while refused.is_none() || !stops_sending {
+        let Some(frame) = body.frame().await else { break };
         let frame = frame.map_err(|error| IngestError::Invalid(format!("the body could not be read: {error}")))?;
         let Ok(piece) = frame.into_data() else { continue };
         length += piece.len();
@@ -127,6 +132,9 @@ pub(crate) fn decompress(encoding: Encoding, received: Received, limit: usize) -
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use axum::body::Body;
     use futures::stream;
@@ -163,30 +171,53 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_reserved_as_it_comes() {
         let account = account(100);
-        let whole = read_body(Body::from(vec![7; 60]), 80, Ok(()), &account).await.unwrap();
+        let whole = read_body(Body::from(vec![7; 60]), Version::HTTP_11, 80, Ok(()), &account)
+            .await
+            .unwrap();
         assert_eq!((whole.body.len(), account.used()), (60, 60));
-        let refused = read_body(Body::from(vec![7; 60]), 80, Ok(()), &account)
+        let refused = read_body(Body::from(vec![7; 60]), Version::HTTP_11, 80, Ok(()), &account)
             .await
             .unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
-        let refused = read_body(pieces(&[30, 30]), 80, Ok(()), &account).await.unwrap_err();
+        let refused = read_body(pieces(&[30, 30]), Version::HTTP_11, 80, Ok(()), &account)
+            .await
+            .unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
         assert_eq!(account.used(), 60);
         drop(whole);
-        let joined = read_body(pieces(&[10, 20, 5]), 80, Ok(()), &account).await.unwrap();
+        let joined = read_body(pieces(&[10, 20, 5]), Version::HTTP_11, 80, Ok(()), &account)
+            .await
+            .unwrap();
         assert_eq!((joined.body.len(), account.used()), (35, 35));
         assert_eq!((joined.body[9], joined.body[10], joined.body[34]), (0, 1, 2));
         for body in [Body::from(vec![7; 81]), pieces(&[40, 41])] {
-            let refused = read_body(body, 80, Ok(()), &account).await.unwrap_err();
+            let refused = read_body(body, Version::HTTP_11, 80, Ok(()), &account)
+                .await
+                .unwrap_err();
             assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
         }
         drop(joined);
-        let refused = IngestError::Busy(std::time::Duration::from_secs(1));
-        let refused = read_body(pieces(&[10, 20]), 80, Err(refused), &account)
-            .await
-            .unwrap_err();
-        assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
         assert_eq!(account.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_refused_body_is_read_to_its_end_only_where_it_must_be() {
+        for (version, rest) in [(Version::HTTP_11, 0), (Version::HTTP_2, 2)] {
+            let account = account(100);
+            let left = Arc::new(AtomicUsize::new(2));
+            let counted = {
+                let left = Arc::clone(&left);
+                std::iter::repeat_with(move || {
+                    left.fetch_sub(1, Ordering::Relaxed);
+                    Ok::<_, io::Error>(Bytes::from_static(&[1; 10]))
+                })
+            };
+            let body = Body::from_stream(stream::iter(counted.take(2)));
+            let refused = Err(IngestError::Busy(Duration::from_secs(1)));
+            let refused = read_body(body, version, 80, refused, &account).await.unwrap_err();
+            assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
+            assert_eq!((left.load(Ordering::Relaxed), account.used()), (rest, 0), "{version:?}");
+        }
     }
 
     #[test]
