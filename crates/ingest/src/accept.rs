@@ -8,7 +8,7 @@ use bytes::Bytes;
 use catalog::RequestKey;
 use lake::Lake;
 use limits::Limits;
-use memory::{Account, Refused, Use};
+use memory::{Account, Refused, Reservation, Use};
 use otlp::decode::{Context, DecodeLimits, IdRoom, KnownIds, Outcome};
 use otlp::model::Signal;
 use parking_lot::Mutex;
@@ -175,19 +175,21 @@ impl Ingest {
         &self.inner.memory
     }
 
-    /// Admits a request that begins to arrive.
+    /// Admits a request that begins to arrive: there is memory for one like the last ones, which is held until it has
+    /// arrived. Otherwise many would arrive at the same time, slowly, and find no room in the end.
     ///
     /// # Errors
-    /// [`IngestError::Busy`] if many wait and have waited for long.
-    pub(crate) fn admit(&self) -> Result<(), IngestError> {
+    /// [`IngestError::Busy`] if memory is short, or many wait and have waited for long.
+    pub(crate) fn admit(&self) -> Result<Reservation, IngestError> {
         let Inner {
             memory, queue, options, ..
         } = &*self.inner;
         let many = memory.used() > memory.share() / SHORT_QUEUE;
-        match many && queue.is_slow(Instant::now(), options.min_interval) {
-            true => Err(IngestError::Busy(BUSY)),
-            false => Ok(()),
+        if many && queue.is_slow(Instant::now(), options.min_interval) {
+            return Err(IngestError::Busy(BUSY));
         }
+        let expected = queue.expected_bytes().min(memory.share() / SHORT_QUEUE);
+        memory.try_reserve(expected).map_err(busy)
     }
 
     /// Refuses new requests from now on (retryable) while accepted ones are committed.
@@ -221,6 +223,7 @@ impl Ingest {
         let Received { body, mut memory } = request;
         let length = body.len() as u64;
         memory.try_grow(length.saturating_mul(DECODED)).map_err(busy)?;
+        inner.queue.takes(memory.bytes());
         let request = Received { body, memory };
         // Identify: the same bytes again are the same request, whatever became of the first answer. Two signals may
         // share bytes (an empty body), so the signal is part of the identity.

@@ -22,6 +22,8 @@ pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     /// What store and catalog took lately for a commit, in ns: a moving average.
     storing: AtomicU64,
+    /// Bytes of memory that requests took lately: a moving average.
+    taking: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -49,11 +51,17 @@ impl Queue {
     /// Store and catalog took so long for a commit.
     pub(crate) fn stored(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let smoothed = |before: u64| Some(before / 8 * 7 + took / 8);
-        // Never `None`, so this does not fail.
-        let _ = self
-            .storing
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, smoothed);
+        average(&self.storing, took);
+    }
+
+    /// A request takes so many bytes of memory.
+    pub(crate) fn takes(&self, bytes: u64) {
+        average(&self.taking, bytes);
+    }
+
+    /// Bytes of memory that the next request will take, as the last ones did.
+    pub(crate) fn expected_bytes(&self) -> u64 {
+        self.taking.load(Ordering::Relaxed)
     }
 
     /// Whether the oldest request has waited longer than it should where commits begin `interval` apart.
@@ -63,6 +71,13 @@ impl Queue {
         let expected = PATIENCE.saturating_add(commit.saturating_mul(COMMITS));
         oldest.is_some_and(|since| now.saturating_duration_since(since) > expected)
     }
+}
+
+/// Moves an average by an eighth of the way to a new value.
+fn average(of: &AtomicU64, new: u64) {
+    let moved = |before: u64| Some(before - before / 8 + new / 8);
+    // Never `None`, so this does not fail.
+    let _ = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
 }
 
 impl Drop for Place<'_> {

@@ -24,12 +24,13 @@ pub(crate) struct Received {
     pub memory: Reservation,
 }
 
-/// Reads a body of at most `limit` bytes, of a request that was `admitted` or not and came by this version of HTTP.
+/// Reads a body of at most `limit` bytes, of a request that was `admitted` or not and came by this version of HTTP. What it was
+/// admitted with is given back in the end.
 pub(crate) async fn read_body(
     mut body: Body,
     version: Version,
     limit: usize,
-    admitted: Result<(), IngestError>,
+    admitted: Result<Reservation, IngestError>,
     account: &Account,
 ) -> Result<Received, IngestError> {
     let too_large = || IngestError::TooLarge {
@@ -44,7 +45,10 @@ pub(crate) async fn read_body(
         return Err(too_large());
     }
     let announced = announced.unwrap_or(0);
-    let mut refused = admitted.and_then(|()| memory.try_grow(announced).map_err(busy)).err();
+    let (_ahead, mut refused) = match admitted {
+        Ok(ahead) => (Some(ahead), memory.try_grow(announced).map_err(busy).err()),
+        Err(refused) => (None, Some(refused)),
+    };
     let mut pieces = Vec::new();
     let mut length = 0;
     let stops_sending = version >= Version::HTTP_2;
@@ -171,27 +175,45 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_reserved_as_it_comes() {
         let account = account(100);
-        let whole = read_body(Body::from(vec![7; 60]), Version::HTTP_11, 80, Ok(()), &account)
-            .await
-            .unwrap();
+        let whole = read_body(
+            Body::from(vec![7; 60]),
+            Version::HTTP_11,
+            80,
+            Ok(account.empty()),
+            &account,
+        )
+        .await
+        .unwrap();
         assert_eq!((whole.body.len(), account.used()), (60, 60));
-        let refused = read_body(Body::from(vec![7; 60]), Version::HTTP_11, 80, Ok(()), &account)
-            .await
-            .unwrap_err();
+        let refused = read_body(
+            Body::from(vec![7; 60]),
+            Version::HTTP_11,
+            80,
+            Ok(account.empty()),
+            &account,
+        )
+        .await
+        .unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
-        let refused = read_body(pieces(&[30, 30]), Version::HTTP_11, 80, Ok(()), &account)
+        let refused = read_body(pieces(&[30, 30]), Version::HTTP_11, 80, Ok(account.empty()), &account)
             .await
             .unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
         assert_eq!(account.used(), 60);
         drop(whole);
-        let joined = read_body(pieces(&[10, 20, 5]), Version::HTTP_11, 80, Ok(()), &account)
-            .await
-            .unwrap();
+        let joined = read_body(
+            pieces(&[10, 20, 5]),
+            Version::HTTP_11,
+            80,
+            Ok(account.empty()),
+            &account,
+        )
+        .await
+        .unwrap();
         assert_eq!((joined.body.len(), account.used()), (35, 35));
         assert_eq!((joined.body[9], joined.body[10], joined.body[34]), (0, 1, 2));
         for body in [Body::from(vec![7; 81]), pieces(&[40, 41])] {
-            let refused = read_body(body, Version::HTTP_11, 80, Ok(()), &account)
+            let refused = read_body(body, Version::HTTP_11, 80, Ok(account.empty()), &account)
                 .await
                 .unwrap_err();
             assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
