@@ -27,12 +27,14 @@ pub(crate) fn start(work: Work) -> io::Result<()> {
         .map(drop)
 }
 
+/// Lowers the priority of the calling thread: for work that may wait when ingest wants the processor.
 #[cfg(target_os = "linux")]
-fn lower_priority() {
+pub fn lower_priority() {
     // SAFETY: the call takes numbers only. On Linux 0 means the calling thread, not the process (setpriority(2), "C
     // library/kernel differences"). If it fails, the work has the usual priority.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
 }
 
+/// Only Linux has priorities of threads.
 #[cfg(not(target_os = "linux"))]
-fn lower_priority() {}
+pub fn lower_priority() {}

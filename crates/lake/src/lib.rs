@@ -37,6 +37,7 @@ use ::telemetry::Telemetry;
 use object_store::ObjectStore;
 use object_store::path::Path;
 
+pub use background::lower_priority;
 pub use blocks::RowReader;
 pub use cache::CacheSizes;
 pub use clock::CatalogClock;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::{Config, Sources};
 use schema::TenantId;
+use tokio::runtime::Runtime;
 
 use crate::doctor::DoctorArgs;
 use crate::health::HealthArgs;
@@ -246,16 +247,34 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 /// nobody else can give back (docs/decisions/0014).
 const IDLE_THREADS: Duration = Duration::from_millis(250);
 
-/// The asynchronous runtime. DataFusion's planner recurses deeply in debug builds, hence the stack.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
+/// The asynchronous runtime.
+///
+/// # Errors
+/// If its threads cannot be started.
+pub fn runtime() -> Result<Runtime> {
+    runtime_builder().build().context("cannot start the runtime")
+}
+
+/// The runtime of queries: its threads have a lower priority, so that an acknowledgement does not wait behind somebody's
+/// large query.
+///
+/// # Errors
+/// If its threads cannot be started.
+pub fn query_runtime() -> Result<Runtime> {
+    let mut builder = runtime_builder();
+    builder.thread_name("query").on_thread_start(lake::lower_priority);
+    builder.build().context("cannot start the runtime of queries")
+}
+
+/// DataFusion's planner recurses deeply in debug builds, hence the stack.
+fn runtime_builder() -> tokio::runtime::Builder {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder
         .enable_all()
         .thread_keep_alive(IDLE_THREADS)
         .on_thread_park(allocator::idle)
-        .thread_stack_size(8 << 20)
-        .build()
-        .context("cannot start the runtime")
+        .thread_stack_size(8 << 20);
+    builder
 }
 
 fn configuration(command: ConfigCommand) -> Result<ExitCode> {

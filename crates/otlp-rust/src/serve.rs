@@ -20,6 +20,7 @@ use query::QueryEngine;
 use schema::TenantId;
 use telemetry::Telemetry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -57,7 +58,10 @@ pub fn run(config: Config) -> Result<ExitCode> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    crate::cli::runtime()?.block_on(serve(config))
+    let queries = crate::cli::query_runtime()?;
+    let ended = crate::cli::runtime()?.block_on(serve(config, queries.handle().clone()));
+    queries.shutdown_background();
+    ended
 }
 
 async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener> {
@@ -85,7 +89,7 @@ pub fn interrupted() -> impl Future<Output = ()> {
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode> {
+async fn serve(config: Config, queries: Handle) -> Result<ExitCode> {
     let stop_signal = interrupted();
     let telemetry = Telemetry::new("otlp-rust", env!("CARGO_PKG_VERSION"));
     let lake = build::lake(&config, &telemetry).await?;
@@ -100,6 +104,7 @@ async fn serve(config: Config) -> Result<ExitCode> {
         query,
         observer,
         stopped,
+        queries,
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(observe::watch_catalog(
@@ -135,12 +140,13 @@ async fn serve(config: Config) -> Result<ExitCode> {
         let listener = bind(postgres.listen, "the PostgreSQL protocol", "postgres_wire.listen").await?;
         let serving = query::postgres::serve(server.query.clone(), TenantId::default(), listener);
         let stopped = server.stopped.clone();
-        tasks.spawn(async move {
+        let serving = async move {
             tokio::select! {
                 done = serving => if let Err(error) = done { tracing::error!(%error, "PostgreSQL protocol ended") },
                 () = until(stopped) => {}
             }
-        });
+        };
+        tasks.spawn_on(serving, &server.queries);
     }
     watch_memory(&server)?;
     ready.send_replace(Readiness::Ready);
@@ -211,6 +217,8 @@ struct Server {
     query: QueryEngine,
     observer: Arc<dyn Observer>,
     stopped: watch::Receiver<bool>,
+    /// Where queries run.
+    queries: Handle,
 }
 
 /// The running receivers.
@@ -221,16 +229,20 @@ struct Receivers {
 }
 
 impl Server {
-    fn serve_http(&self, tasks: &mut JoinSet<()>, listener: TcpListener, router: Router, what: &'static str) {
+    /// Serves until the process stops.
+    fn serve_http(
+        &self,
+        listener: TcpListener,
+        router: Router,
+        what: &'static str,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let stopped = self.stopped.clone();
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, router)
-                .with_graceful_shutdown(until(stopped))
-                .await
-            {
+        async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(until(stopped));
+            if let Err(error) = serving.await {
                 tracing::error!(%error, "{what} ended");
             }
-        });
+        }
     }
 
     async fn api(&self, tasks: &mut JoinSet<()>, ready: watch::Receiver<Readiness>) -> Result<()> {
@@ -250,14 +262,10 @@ impl Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let listener = bind(self.config.server.http, "the API", "--http").await?;
-        self.serve_http(tasks, listener, api::router(state), "the API");
+        tasks.spawn_on(self.serve_http(listener, api::router(state), "the API"), &self.queries);
         let listener = bind(self.config.server.admin, "own metrics", "--admin").await?;
-        self.serve_http(
-            tasks,
-            listener,
-            api::admin_router(self.telemetry.clone()),
-            "the metrics endpoint",
-        );
+        let metrics = api::admin_router(self.telemetry.clone());
+        tasks.spawn(self.serve_http(listener, metrics, "the metrics endpoint"));
         Ok(())
     }
 
@@ -277,12 +285,8 @@ impl Server {
             CorsOrigins::Any => vec!["*".to_owned()],
             CorsOrigins::List(origins) => origins.clone(),
         };
-        self.serve_http(
-            tasks,
-            http,
-            ingest::http::router(ingest.clone(), &origins),
-            "the OTLP/HTTP receiver",
-        );
+        let router = ingest::http::router(ingest.clone(), &origins);
+        tasks.spawn(self.serve_http(http, router, "the OTLP/HTTP receiver"));
         let services = ingest::grpc::services(ingest.clone()).map_err(anyhow::Error::msg)?;
         let stopped = self.stopped.clone();
         let routes = services.routes.prepare();
