@@ -131,6 +131,7 @@ impl Config {
             otlp_http: server.otlp_http,
             http: server.http,
             admin: server.admin,
+            drain_delay: HumanDuration(server.drain_delay),
             shutdown_timeout: HumanDuration(server.shutdown_timeout),
             cors_allowed_origins: match &server.cors {
                 CorsOrigins::Any => vec!["*".to_owned()],

@@ -80,7 +80,11 @@ pub(crate) struct RawServer {
     /// Where the process's own `/metrics` are served apart from everything else.
     #[schemars(extend("x-expected" = EXPECTED_ADDRESS))]
     pub admin: SocketAddr,
-    /// After SIGTERM, how long requests that were begun may take to commit before the process exits anyway.
+    /// After SIGTERM, how long the process goes on serving while `/readyz` answers 503 and gRPC health NOT_SERVING, so
+    /// that load balancers turn away from it first. Longer than they take to notice: in Kubernetes `5s`, behind the
+    /// Envoy of `docker/envoy.yaml` `3s`. A second signal ends it early.
+    pub drain_delay: HumanDuration,
+    /// After that, how long requests that were begun may take, commits and queries alike, before the process exits anyway.
     pub shutdown_timeout: HumanDuration,
     /// Web origins whose pages may send OTLP over HTTP and call the API, such as `https://shop.example`. `*` allows all.
     #[schemars(extend("x-expected" = "a list of web origins such as https://shop.example, or *"))]
@@ -97,6 +101,7 @@ impl Default for RawServer {
             otlp_http: local(4318),
             http: local(8080),
             admin: local(9090),
+            drain_delay: HumanDuration::from_secs(0),
             shutdown_timeout: HumanDuration::from_secs(30),
             cors_allowed_origins: Vec::new(),
         }

@@ -85,7 +85,9 @@ pub struct Server {
     pub http: SocketAddr,
     /// The process's own metrics.
     pub admin: SocketAddr,
-    /// How long a shutdown waits for requests under way; above zero.
+    /// How long a shutdown goes on serving before it refuses anything; may be zero.
+    pub drain_delay: Duration,
+    /// How long a shutdown then waits for requests under way; above zero.
     pub shutdown_timeout: Duration,
     /// Origins that browsers may call from.
     pub cors: CorsOrigins,

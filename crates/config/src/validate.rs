@@ -139,6 +139,7 @@ impl Check<'_> {
             otlp_http: server.otlp_http,
             http: server.http,
             admin: server.admin,
+            drain_delay: server.drain_delay.0,
             shutdown_timeout: self.positive("server.shutdown_timeout", server.shutdown_timeout),
             cors: self.cors(&server.cors_allowed_origins),
         }

@@ -128,6 +128,10 @@ pub(crate) fn busy(_: Refused) -> IngestError {
     IngestError::Busy(BUSY)
 }
 
+fn shutting_down() -> IngestError {
+    IngestError::Unavailable("the process is shutting down".to_owned())
+}
+
 impl Ingest {
     /// Makes the ingest of one process. Call [`Ingest::run`] to get commits going.
     pub fn new(lake: Lake, options: IngestOptions, telemetry: Telemetry) -> Self {
@@ -216,7 +220,7 @@ impl Ingest {
     ) -> Result<Accepted, IngestError> {
         let inner = &self.inner;
         if *inner.closing.borrow() {
-            return Err(IngestError::Unavailable("the process is shutting down".to_owned()));
+            return Err(shutting_down());
         }
         let _place = inner.queue.enter(Instant::now());
         // Admit: what a request holds until it is committed is reserved before it is decoded.
@@ -295,6 +299,9 @@ impl Ingest {
         let length = body.len() as u64;
         let free = inner.shards.iter().find_map(|shard| shard.try_lock());
         let mut pending = free.unwrap_or_else(|| inner.shards[(key.hash[0] as usize) % inner.shards.len()].lock());
+        if pending.closed {
+            return Err(shutting_down());
+        }
         let entry = pending.tenants.entry(tenant.id.clone()).or_insert_with(|| {
             let (batch, held) = inner.spare.lock().take(&tenant.id);
             TenantPending {

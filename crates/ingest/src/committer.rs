@@ -40,7 +40,10 @@ impl Ingest {
         loop {
             if !inner.has_pending() {
                 if *closing.borrow() {
-                    break;
+                    if inner.close_shards() {
+                        break;
+                    }
+                    continue;
                 }
                 tokio::select! {
                     () = inner.arrived.notified() => {}
@@ -86,6 +89,15 @@ struct Taken {
 impl Inner {
     fn has_pending(&self) -> bool {
         self.shards.iter().any(|shard| !shard.lock().is_empty())
+    }
+
+    /// Refuses further rows, unless some came in meanwhile from a request that was admitted before the closing: then it is false.
+    fn close_shards(&self) -> bool {
+        self.shards.iter().all(|shard| {
+            let mut pending = shard.lock();
+            pending.closed = pending.is_empty();
+            pending.closed
+        })
     }
 
     /// Commits what is pending now and answers the waiters. Returns the CPU time of building and encoding.

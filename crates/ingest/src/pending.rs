@@ -128,6 +128,8 @@ pub(crate) struct Pending {
     pub bytes: usize,
     /// When the first of them arrived.
     pub since: Option<Instant>,
+    /// The committer has ended: whatever came in here now would wait for ever.
+    pub closed: bool,
 }
 
 impl Pending {

@@ -17,7 +17,7 @@ use crate::health::HealthArgs;
 use crate::migrate::MigrateArgs;
 use crate::quarantine::QuarantineArgs;
 use crate::verify::VerifyArgs;
-use crate::{allocator, build, doctor, health, migrate, quarantine, serve, verify};
+use crate::{allocator, build, doctor, drain, health, migrate, quarantine, serve, verify};
 
 /// Receives OpenTelemetry traces, metrics and logs, stores them as open Parquet, and answers questions about them.
 #[derive(Debug, Parser)]
@@ -362,7 +362,7 @@ async fn demo(args: DemoArgs) -> Result<ExitCode> {
         duration: args.seconds.map(Duration::from_secs),
     };
     println!("sending a shop's telemetry to {}; interrupt to stop", args.endpoint);
-    let report = demo::run(options, serve::interrupted()).await?;
+    let report = demo::run(options, drain::interrupted()).await?;
     println!("sent {report:?}");
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ mod allocator;
 mod build;
 mod cli;
 mod doctor;
+mod drain;
 mod health;
 mod migrate;
 mod observe;

@@ -1,9 +1,8 @@
 //! The life of the server: start, serve, drain.
 //!
-//! Start: catalog and store are opened, every port is bound, then it is ready. Drain, on SIGTERM or SIGINT: refuse new
-//! requests (retryable), commit what was accepted, answer it, close.
+//! Start: catalog and store are opened, every port is bound, then it is ready. Drain, on SIGTERM or SIGINT: let load
+//! balancers notice, refuse new requests (retryable), commit what was accepted, answer it, close.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,10 +22,12 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::allocator;
 use crate::build;
+use crate::drain::{self, interrupted};
 use crate::observe::{self, Recorder};
 
 /// Connections without traffic are probed this often, so that a dead peer does not hold a stream.
@@ -42,8 +43,6 @@ const HTTP2_FRAME: u32 = 1 << 20;
 /// So much more than the plan a process may hold, as measured, before new work is refused: a third of what small control groups leave
 /// for everything that nobody counts.
 const SLACK: u64 = 48 << 20;
-/// While draining, connections get this long to notice before the process ends.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Runs the server until it is told to stop.
 ///
@@ -69,26 +68,6 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener
     bound.with_context(|| format!("cannot listen on {address} for {what}; choose another address with {flag}"))
 }
 
-/// Resolves when the process is asked to stop.
-pub fn interrupted() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    // Installed at once, not at the first poll, so that an early signal is not missed.
-    let terminate = signal(SignalKind::terminate());
-    async move {
-        match terminate {
-            Ok(mut terminate) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = tokio::signal::ctrl_c() => {}
-                }
-            }
-            Err(_) => {
-                let _ = tokio::signal::ctrl_c().await;
-            }
-        }
-    }
-}
-
 async fn serve(config: Config, queries: Handle) -> Result<ExitCode> {
     let stop_signal = interrupted();
     let telemetry = Telemetry::new("otlp-rust", env!("CARGO_PKG_VERSION"));
@@ -103,17 +82,18 @@ async fn serve(config: Config, queries: Handle) -> Result<ExitCode> {
         lake,
         query,
         observer,
+        readiness,
         stopped,
         queries,
     };
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut answering) = (JoinSet::new(), JoinSet::new());
     tasks.spawn(observe::watch_catalog(
         server.lake.catalog().clone(),
         server.telemetry.clone(),
         server.stopped.clone(),
     ));
     // Everything is bound before anything is served: a port that is taken ends the start, not half of the service.
-    server.api(&mut tasks, readiness).await?;
+    server.api(&mut tasks, &mut answering).await?;
     let receivers = if server.config.server.roles.ingest {
         Some(server.receivers(&mut tasks).await?)
     } else {
@@ -155,21 +135,21 @@ async fn serve(config: Config, queries: Handle) -> Result<ExitCode> {
     }
     banner(&server.config);
     stop_signal.await;
-    tracing::info!("stopping: new requests are refused, accepted ones are committed");
     ready.send_replace(Readiness::Draining);
-    if let Some(receivers) = receivers {
+    if let Some(receivers) = &receivers {
         receivers.health.set(false).await;
+    }
+    drain::let_balancers_notice(server.config.server.drain_delay).await;
+    tracing::info!("stopping: new requests are refused, accepted ones are committed");
+    let deadline = Instant::now() + server.config.server.shutdown_timeout;
+    if let Some(receivers) = receivers {
         receivers.ingest.close();
-        let committed = tokio::time::timeout(server.config.server.shutdown_timeout, receivers.committer).await;
-        if committed.is_err() {
+        if timeout_at(deadline, receivers.committer).await.is_err() {
             tracing::error!("the last commit did not end within server.shutdown_timeout; its senders will retry");
         }
     }
     stop.send_replace(true);
-    let ended = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
-        tasks.abort_all();
-    }
+    drain::last_answers(answering, tasks, deadline).await;
     server.lake.catalog().close().await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -216,6 +196,7 @@ struct Server {
     lake: Lake,
     query: QueryEngine,
     observer: Arc<dyn Observer>,
+    readiness: watch::Receiver<Readiness>,
     stopped: watch::Receiver<bool>,
     /// Where queries run.
     queries: Handle,
@@ -237,6 +218,7 @@ impl Server {
         what: &'static str,
     ) -> impl Future<Output = ()> + Send + use<> {
         let stopped = self.stopped.clone();
+        let router = drain::closes_connections(router, self.readiness.clone());
         async move {
             let serving = axum::serve(listener, router).with_graceful_shutdown(until(stopped));
             if let Err(error) = serving.await {
@@ -245,7 +227,8 @@ impl Server {
         }
     }
 
-    async fn api(&self, tasks: &mut JoinSet<()>, ready: watch::Receiver<Readiness>) -> Result<()> {
+    /// The API answers queries, which are waited for at the end; the metrics go with the `tasks`.
+    async fn api(&self, tasks: &mut JoinSet<()>, answering: &mut JoinSet<()>) -> Result<()> {
         let roles = self.config.server.roles;
         let state = ApiState {
             serves: Serves {
@@ -258,11 +241,11 @@ impl Server {
             retention: build::retention(&self.config),
             observer: self.observer.clone(),
             telemetry: self.telemetry.clone(),
-            ready,
+            ready: self.readiness.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let listener = bind(self.config.server.http, "the API", "--http").await?;
-        tasks.spawn_on(self.serve_http(listener, api::router(state), "the API"), &self.queries);
+        answering.spawn_on(self.serve_http(listener, api::router(state), "the API"), &self.queries);
         let listener = bind(self.config.server.admin, "own metrics", "--admin").await?;
         let metrics = api::admin_router(self.telemetry.clone());
         tasks.spawn(self.serve_http(listener, metrics, "the metrics endpoint"));

@@ -1,6 +1,7 @@
 //! The path from a request to its acknowledgement: what is admitted, stored once, refused, and drained.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use otlp::model::Signal;
 use schema::Dataset;
 use tokio::task::JoinHandle;
 
-use crate::fixture::{World, large, logs, metrics, options, span, tenant, traces};
+use crate::fixture::{Shut, World, large, logs, metrics, options, span, tenant, traces};
 
 fn send(ingest: &Ingest, body: bytes::Bytes) -> JoinHandle<Result<Accepted, IngestError>> {
     let ingest = ingest.clone();
@@ -323,6 +324,26 @@ async fn close_drains_what_was_accepted_and_refuses_what_comes_after() {
         .unwrap();
     let after = world.process("two", options()).await;
     assert_eq!(after.names().await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_through_after_the_last_commit_is_refused_at_once() {
+    let world = World::new();
+    let catalog = Arc::new(Shut::default());
+    let process = world.process_behind("one", options(), Some(catalog.clone())).await;
+    // Admitted before the closing; the columns of its tenant are still on their way when the committer has ended.
+    let late = send(&process.ingest, traces(vec![span("late", &[])]));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    process.ingest.close();
+    process.committer.await.unwrap();
+    assert!(!late.is_finished());
+    catalog.open();
+    let answer = tokio::time::timeout(Duration::from_secs(10), late).await;
+    let refused = answer
+        .expect("it waits for a commit that nobody does")
+        .unwrap()
+        .unwrap_err();
+    assert!(matches!(refused, IngestError::Unavailable(_)), "{refused}");
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! An ingest that runs, requests to send it, and what is stored of them.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::AsArray;
 use bytes::Bytes;
-use catalog::{Catalog, CatalogUrl, ConnectOptions};
+use catalog::{Access, Catalog, CatalogUrl, ConnectOptions, Fate, Gate, Pass};
 use ingest::{Ingest, IngestOptions};
 use lake::{CacheSizes, Lake};
 use limits::Limits;
@@ -25,6 +27,7 @@ use schema::{Dataset, ManualClock, TenantId};
 use telemetry::Telemetry;
 use tempfile::TempDir;
 use testkit::faulty::FaultyStore;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// 2026-03-01, ns.
@@ -54,10 +57,16 @@ impl World {
     }
 
     pub async fn process(&self, name: &str, options: IngestOptions) -> Process {
+        self.process_behind(name, options, None).await
+    }
+
+    /// A process whose catalog asks `gate` before each operation.
+    pub async fn process_behind(&self, name: &str, options: IngestOptions, gate: Option<Arc<dyn Gate>>) -> Process {
         let path = self.directory.path().join("catalog.db");
         let url = CatalogUrl::parse(&format!("sqlite://{}", path.display())).unwrap();
         let catalog = Catalog::connect(&url, ConnectOptions::default()).await.unwrap();
         catalog.migrate().await.unwrap();
+        let catalog = gate.map_or(catalog.clone(), |gate| catalog.gated(gate));
         let telemetry = Telemetry::new("test", "0");
         let lake = Lake::new(
             Arc::new(self.store.clone()),
@@ -74,6 +83,30 @@ impl World {
             lake,
             committer: tokio::spawn(async move { committing.run().await }),
         }
+    }
+}
+
+/// A catalog that answers nothing until it is opened.
+#[derive(Debug, Default)]
+pub struct Shut {
+    open: watch::Sender<bool>,
+}
+
+impl Shut {
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+impl Gate for Shut {
+    fn enter(&self, _: Access) -> Pin<Box<dyn Future<Output = Pass> + Send + '_>> {
+        Box::pin(async {
+            self.open.subscribe().wait_for(|open| *open).await.unwrap();
+            Pass {
+                fate: Fate::Happens,
+                under_way: Box::new(()),
+            }
+        })
     }
 }
 
