@@ -28,6 +28,8 @@ BROKEN = ("RST_STREAM", "Stream removed", "Socket closed", "Connection reset", "
 class Client(threading.Thread):
     """Sends one request after the other to processes of the topology."""
 
+    timeout = TIMEOUT_SECONDS
+
     def __init__(self, run, number, transport):
         super().__init__(name=f"{transport}-{number}", daemon=True)
         self.run_state, self.transport = run, transport
@@ -84,7 +86,7 @@ class Client(threading.Thread):
             wire.METHOD[request.signal], request_serializer=bytes, response_deserializer=wire.RESPONSE[request.signal].FromString
         )
         try:
-            response = call(request.body, metadata=[("x-scope-orgid", request.tenant)], timeout=TIMEOUT_SECONDS)
+            response = call(request.body, metadata=[("x-scope-orgid", request.tenant)], timeout=self.timeout)
         except grpc.RpcError as error:
             code, text = error.code(), error.details() or ""
             if code not in RETRYABLE_GRPC and not any(word in text for word in BROKEN):
@@ -96,7 +98,7 @@ class Client(threading.Thread):
         headers = {"Content-Type": wire.PROTOBUF, "X-Scope-OrgID": request.tenant}
         url = f"http://127.0.0.1:{node.front_http.port}/v1/{request.signal}"
         try:
-            answer = self.session.post(url, data=request.body, headers=headers, timeout=TIMEOUT_SECONDS)
+            answer = self.session.post(url, data=request.body, headers=headers, timeout=self.timeout)
         except requests.RequestException as error:
             return f"HTTP {type(error).__name__}"
         if answer.status_code != 200:
