@@ -28,6 +28,7 @@
   "server.otlp_http" "service, because Services and policies go by port 4318"
   "server.http" "service, because Services and policies go by port 8080"
   "server.admin" "service, because Services and policies go by port 9090"
+  "server.drain_delay" "drain.preStopSeconds, because a pod's grace period follows it"
   "server.shutdown_timeout" "drain.shutdownTimeout, because a pod's grace period follows it"
   "postgres_wire.enabled" "postgresWire.enabled"
   "retention.default" "retention.default" -}}

@@ -86,6 +86,10 @@
   "retention" (deepCopy .Values.retention)
   "log" (dict "level" .Values.log.level "format" .Values.log.format)
 -}}
+{{- /* Where Kubernetes cannot wait before it ends a pod, the process does. */ -}}
+{{- if and .Values.drain.preStopSeconds (not (include "otlp.preStop" .)) -}}
+  {{- $_ := set $config.server "drain_delay" (printf "%vs" .Values.drain.preStopSeconds) -}}
+{{- end -}}
 {{- if .Values.sizing.enabled }}{{ $_ := set $config.retention "default" .Values.sizing.retention }}{{ end -}}
 {{- if $refs.redis -}}
   {{- $_ := set $config "redis" (dict "url_file" "/etc/otlp-rust/secrets/redis-url" "prefix" .Values.redis.prefix) -}}

@@ -3,6 +3,11 @@
 {{- add .Values.drain.preStopSeconds (include "otlp.seconds" .Values.drain.shutdownTimeout) -}}
 {{- end }}
 
+{{/* Whether Kubernetes waits before it ends a pod: it can since 1.30. Before, the configuration makes the process wait. */}}
+{{- define "otlp.preStop" -}}
+{{- if and (gt (int .Values.drain.preStopSeconds) 0) (semverCompare ">=1.30-0" (include "otlp.kubeVersion" .)) }}true{{ end -}}
+{{- end }}
+
 {{/* The pod of one role. Takes root and role. */}}
 {{- define "otlp.pod" -}}
 {{- $root := .root -}}
@@ -109,9 +114,8 @@ spec:
           path: /readyz
           port: 8080
         {{- toYaml $v.probes.readiness | nindent 8 }}
-      {{- if and (gt (int $v.drain.preStopSeconds) 0) (semverCompare ">=1.30-0" (include "otlp.kubeVersion" $root)) }}
-      # Balancers go on sending for some seconds: the pod still takes it. The image has no shell, so Kubernetes sleeps; versions
-      # before 1.30 cannot, there late senders are told to retry.
+      {{- if include "otlp.preStop" $root }}
+      # Balancers go on sending for some seconds: the pod still takes it. The image has no shell to sleep with, so Kubernetes does.
       lifecycle:
         preStop:
           sleep:
