@@ -12,6 +12,8 @@ import pytest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
 import wire
+from platform_process import binary
+from services import S3
 
 HERE = Path(__file__).parent
 TABLES = ["spans", "logs", "metrics", "metric_histograms", "exemplars", "metric_samples", "metric_series", "resources"]
@@ -75,6 +77,8 @@ class DuckDB:
 def quiet(request, make_server):
     """A server that compacts only when it is told to."""
     never = {"OTLP_RUST__COMPACTION__INTERVAL": "1h", "OTLP_RUST__COMPACTION__MAX_SLICE_AGE": "1h"}
+    # What is sent is older than the retention of some day.
+    never["OTLP_RUST__GC__INTERVAL"] = "1h"
     return make_server(backend=request.param, env=never)
 
 
@@ -245,6 +249,13 @@ def assert_same(server, duck, tenant, tables=TABLES):
         assert len(expected) == len(found) and not differing, (table, len(expected), len(found), differing[:2])
 
 
+def object_file(services, address):
+    """The file that holds an object, on disk or behind the S3 endpoint."""
+    if address.startswith("s3://"):
+        return services.get(S3).folder / address.removeprefix("s3://")
+    return Path(address)
+
+
 # ---- the tests
 
 
@@ -336,6 +347,28 @@ def test_reading_while_the_platform_works(make_server, duck, tenant, rng, backen
     server.compact()
     assert_same(server, reader, tenant, ["spans", "resources"])
     assert reader.value(f"SELECT count(*) FROM {table}_stored") == sent[0]
+
+
+def test_what_is_in_quarantine_is_left_out(quiet, duck, services, tenant, rng):
+    """An object that is gone: DuckDB fails on it as our SQL does, and both do without it once it is in quarantine."""
+    for size in (10, 20):
+        wire.send_http(quiet, "traces", wire.request("traces", spans(rng, size)[:size]), tenant)
+        quiet.compact()
+    reader, table = duck(quiet), f'lake."{tenant}".spans_stored'
+    files = reader.rows(f"SELECT filename AS file, count(*) AS rows FROM {table} GROUP BY ALL ORDER BY rows")
+    assert [file["rows"] for file in files] == [10, 20]
+    object_file(services, files[0]["file"]).unlink()
+    every = f"SELECT count(DISTINCT span_id) FROM {table}"
+    with pytest.raises(DuckError):  # `reader` has the file in its memory
+        duck(quiet).value(every)
+    command = [binary("otlp-rust", "OTLP_RUST_BIN"), "verify", "--quarantine", "--data-dir", quiet.data_dir]
+    found = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=quiet.env, timeout=120)
+    assert found.returncode == 1 and "missing_object" in found.stdout, found
+    # Through the same attachment and through a new one, with statistics and without.
+    for one in (reader, duck(quiet)):
+        assert one.value(every) == one.value(f"SELECT count(*) FROM {table}") == 20
+        assert one.value(f"{every} WHERE start_time > '2020-01-01'") == 20
+    assert quiet.sql("SELECT count(*) AS n FROM spans", tenant) == [{"n": 20}]
 
 
 def test_every_tenant_has_a_schema(quiet, duck, tenant, rng):

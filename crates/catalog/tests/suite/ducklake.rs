@@ -104,6 +104,30 @@ pub async fn publishing_again_changes_nothing(database: Database) {
     assert_eq!(database.texts("SELECT name FROM lake_view").await, ["spans"]);
 }
 
+pub async fn parts_in_quarantine_are_not_published(database: Database) {
+    let catalog = database.migrated().await;
+    compact(&catalog, "s/1", &[]).await;
+    compact(&catalog, "s/2", &[]).await;
+    catalog.publish_lake(&definition("one"), "/store/", NOW).await.unwrap();
+    let files = match database.is_postgres() {
+        true => "SELECT path FROM lake.ducklake_data_file ORDER BY path",
+        false => "SELECT path FROM ducklake_data_file ORDER BY path",
+    };
+    assert_eq!(database.texts(files).await, ["s/1", "s/2"]);
+    let parts = snapshot(&catalog).await.parts;
+    let entry = [Holder::Part(parts[0].id)];
+    assert_eq!(catalog.quarantine(&entry, "it is ill", NOW).await.unwrap(), 1);
+    assert_eq!(database.texts(files).await, ["s/2"]);
+    // An older program publishes all of them again.
+    catalog.migrate_down(4).await.unwrap();
+    assert_eq!(database.texts(files).await, ["s/1", "s/2"]);
+    catalog.migrate().await.unwrap();
+    assert_eq!(database.texts(files).await, ["s/2"]);
+    let entry = catalog.quarantined().await.unwrap()[0].id;
+    assert!(catalog.release(entry).await.unwrap());
+    assert_eq!(database.texts(files).await, ["s/1", "s/2"]);
+}
+
 pub async fn the_views_go_and_come_back(database: Database) {
     let catalog = database.migrated().await;
     compact(&catalog, "s/1", &["attr.x"]).await;

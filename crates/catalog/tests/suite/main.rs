@@ -79,6 +79,7 @@ cases! {
     ducklake::columns_appear_with_the_parts_that_may_hold_them,
     ducklake::names_that_differ_in_case_alone_go,
     ducklake::publishing_again_changes_nothing,
+    ducklake::parts_in_quarantine_are_not_published,
     ducklake::the_views_go_and_come_back,
     leases::a_lease_has_one_holder_until_it_expires,
     leases::a_lease_of_a_wrong_clock_holds_nobody_up,
