@@ -99,6 +99,8 @@ def test_planted_damage_is_found(folder, damage):
     assert result[damage] == planted["rows"] > 0
     assert {f["kind"] for f in result["findings"]} == {damage}
     assert all(f["catalog"] and f["ids"] for f in result["findings"])
+    # The part that ended is one that nobody deletes: verify sees it, too.
+    assert {f["kind"] for f in result["damage"]} == ({"catalog_row"} if damage == "lost" else set())
 
 
 LARGEST_LOGS_PART = """

@@ -91,7 +91,7 @@ def main(given=None):
     table = report.markdown(results, command)
     print(f"\n{table}")
     for r in results:
-        for finding in r["findings"][:5] + r["refusals"][:5] + r["failures"]:
+        for finding in r["findings"][:5] + r["damage"][:5] + r["refusals"][:5] + r["failures"]:
             print(f"{r['topology']}: {json.dumps(finding, default=str)[:1500] if isinstance(finding, dict) else finding}")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ def result(run):
         "topology": run.topology.name, "seed": run.seed, "seconds": run.seconds, "every": run.every,
         "faults": dict(sorted(counts.items())), "fault_count": sum(counts.values()),
         "acked": totals["acked"], "given_up": totals["given up"], "in_flight": totals["in flight"], **found,
+        "damaged": len(run.damage), "damage": run.damage[:100], "verified": run.verified,
         "drops_invited": len(run.refusals), "reads": run.checker.reads, "reads_unanswered": run.checker.unanswered,
         "longest_unavailability_seconds": round(longest, 2),
         "longest_unavailability_during": _during(run, since, longest),
@@ -54,7 +55,8 @@ def _alone(run, since, until):
 def failed(one):
     """Whether a result breaks a promise."""
     return bool(
-        one["lost"] or one["duplicated"] or one["unknown"] or one["stripped"] or one["drops_invited"] or one["failures"]
+        one["lost"] or one["duplicated"] or one["unknown"] or one["stripped"] or one["drops_invited"] or one["damaged"]
+        or one["failures"]
         or one["in_flight"]
     )
 
@@ -70,6 +72,7 @@ def markdown(results, command):
         ("items shown twice", lambda r: r["duplicated"]),
         ("items never sent", lambda r: r["unknown"]),
         ("items without their resource or series", lambda r: r["stripped"]),
+        ("damaged or forgotten objects and catalog rows (`verify --deep`)", lambda r: r["damaged"]),
         ("answers that make exporters drop data", lambda r: r["drops_invited"]),
         ("reads compared with the ledger", lambda r: f"{r['reads'] - r['reads_unanswered']:,}"),
         ("longest time without an ack", lambda r: f"{r['longest_unavailability_seconds']} s ({', '.join(r['longest_unavailability_during']) or 'no fault'})"),

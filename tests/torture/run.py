@@ -1,5 +1,6 @@
 """One run: a topology, clients, faults on a schedule, and the comparison with the ledger during it and at its end."""
 
+import json
 import threading
 import time
 import traceback
@@ -38,6 +39,7 @@ class Run:
         self._lock = threading.Lock()
         self.faults = []  # [counted as, planned, began, ended or None]
         self.refusals, self.retries, self.notes, self.failures = [], {}, [], []
+        self.damage, self.verified = [], None  # findings and summary of `otlp-rust verify`
 
     def elapsed(self):
         return time.monotonic() - self.started
@@ -154,3 +156,12 @@ class Run:
                 self.failures.append(f"{len(left)} of {len(self.orphans)} planted orphans are still there: {left[:3]}")
                 break
             time.sleep(0.5)
+        self._verify()
+
+    def _verify(self):
+        """The catalog and the store, compared beside the running platform: damage that no query has met yet."""
+        code, report = self.topology.verify()
+        self.damage = report.get("findings", [])
+        self.verified = report.get("summary")
+        if code not in (0, 1) or self.verified is None:
+            self.failures.append(f"verify ended with {code}: {json.dumps(report)[:1500]}")

@@ -1,6 +1,8 @@
 """The two deployments under test: one process on a local disk, and a cluster over S3 and PostgreSQL."""
 
+import json
 import sqlite3
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -9,6 +11,7 @@ from pathlib import Path
 import psycopg
 import requests
 
+from platform_process import binary
 from services import S3, Postgres
 from torture.disk import Disk, NoDisk
 from torture.node import FAKETIME, Node, Supervisor
@@ -36,6 +39,8 @@ SKEW_SECONDS = 3 * 3600
 ORPHAN_AGE_SECONDS = 24 * 3600
 # Longer than any debug build needs to start on a busy machine.
 READY_SECONDS = 90
+# A debug build decodes every value of a long run in it.
+VERIFY_SECONDS = 600
 LIVE = """
 SELECT 'slice' AS kind, s.id, g.path, s.row_count, g.writer FROM segment_slice s JOIN segment g ON g.id = s.segment_id
 JOIN dataset d ON d.id = s.dataset_id WHERE d.tenant = {tenant}
@@ -107,6 +112,16 @@ class Topology:
         answer = requests.post(f"{node.platform.http_url}/api/v1/admin/compact", params={"wait": "true"}, timeout=120)
         if answer.status_code != 200:
             raise RuntimeError(f"{node.name} cannot compact: {answer.text}")
+
+    def verify(self):
+        """The exit code of `otlp-rust verify --deep` and what it printed."""
+        node = self.nodes[0]
+        command = [binary("otlp-rust", "OTLP_RUST_BIN"), "verify", "--deep", "--json", "--data-dir", node.platform.data_dir]
+        done = subprocess.run([str(part) for part in command], env=node.platform.env, capture_output=True, text=True, timeout=VERIFY_SECONDS)
+        try:
+            return done.returncode, json.loads(done.stdout)
+        except ValueError:
+            return done.returncode, {"error": done.stdout + done.stderr}
 
     def stop(self, keep):
         self.supervisor.ending.set()
