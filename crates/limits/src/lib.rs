@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
+use memory::{Account, Budget, Use};
 use parking_lot::Mutex;
 use schema::TenantId;
 use telemetry::Telemetry;
@@ -55,12 +56,26 @@ pub struct LimitOptions {
 #[derive(Debug, Clone, Default)]
 pub struct Limits(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     options: LimitOptions,
     telemetry: Option<Telemetry>,
+    /// What is remembered of series and keys is reserved here.
+    memory: Account,
     tenants: Mutex<HashMap<TenantId, Arc<TenantLimits>>>,
     cluster: Arc<Cluster>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            options: LimitOptions::default(),
+            telemetry: None,
+            memory: Budget::unlimited().account(Use::Limits, u64::MAX),
+            tenants: Mutex::default(),
+            cluster: Arc::default(),
+        }
+    }
 }
 
 /// What is known of the processes that share the limits.
@@ -75,23 +90,19 @@ struct Cluster {
 }
 
 impl Limits {
-    /// Limits that count from now on.
-    pub fn new(options: LimitOptions, telemetry: Telemetry) -> Self {
+    /// Limits that count from now on, and remember as much as `memory` may hold.
+    pub fn new(options: LimitOptions, telemetry: Telemetry, memory: Account) -> Self {
         Self(Arc::new(Inner {
             options,
             telemetry: Some(telemetry),
+            memory,
             ..Inner::default()
         }))
     }
 
     /// The limits of `tenant`; `None` if it has none.
     pub fn tenant(&self, tenant: &TenantId, now: Instant) -> Option<Arc<TenantLimits>> {
-        let Inner {
-            options,
-            telemetry,
-            tenants,
-            cluster,
-        } = &*self.0;
+        let Inner { options, tenants, .. } = &*self.0;
         let named = options.tenants.get(tenant);
         let allowance = *named.unwrap_or(&options.default);
         if allowance == Allowance::default() {
@@ -101,16 +112,7 @@ impl Limits {
         let limits = tenants.entry(tenant.clone()).or_insert_with(|| {
             // Only names from the configuration become labels: a sender that invents tenants must not grow our metrics.
             let label = named.map_or(String::new(), |_| tenant.to_string());
-            let cluster = Arc::clone(cluster);
-            Arc::new(TenantLimits::new(
-                tenant.clone(),
-                label,
-                allowance,
-                options.burst,
-                cluster,
-                telemetry.clone(),
-                now,
-            ))
+            Arc::new(TenantLimits::new(tenant.clone(), label, allowance, &self.0, now))
         });
         Some(Arc::clone(limits))
     }

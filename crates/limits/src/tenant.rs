@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use schema::TenantId;
 use telemetry::Telemetry;
 
-use crate::active::Active;
+use crate::active::{Active, Answer};
 use crate::bucket::Bucket;
-use crate::{Allowance, Cluster};
+use crate::{Allowance, Cluster, Inner};
 
 /// How long senders wait whose request holds nothing but new series or keys beyond a limit. Room comes when others fall
 /// silent, so trying more often than twice a minute would only be load; exporters give up after some tries.
@@ -36,6 +36,7 @@ pub struct TenantLimits {
     pub(crate) attribute_keys: Option<Mutex<Active>>,
     series_full: Arc<str>,
     keys_full: Arc<str>,
+    no_memory: Arc<str>,
     cluster: Arc<Cluster>,
     telemetry: Option<Telemetry>,
     /// Whether somebody asked since the last exchange.
@@ -50,19 +51,18 @@ pub(crate) struct Rates {
 }
 
 impl TenantLimits {
-    pub(crate) fn new(
-        tenant: TenantId,
-        label: String,
-        allowance: Allowance,
-        burst: Duration,
-        cluster: Arc<Cluster>,
-        telemetry: Option<Telemetry>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(tenant: TenantId, label: String, allowance: Allowance, all: &Inner, now: Instant) -> Self {
+        let Inner {
+            options,
+            telemetry,
+            memory,
+            cluster,
+            ..
+        } = all;
         let processes = cluster.processes.load(Ordering::Relaxed);
         let shared = cluster.configured.load(Ordering::Relaxed);
-        let bucket = |rate: Option<u64>| rate.map(|rate| Bucket::new(rate, burst, processes, now));
-        let active = |limit: Option<u64>| limit.map(|limit| Mutex::new(Active::new(limit, shared, now)));
+        let bucket = |rate: Option<u64>| rate.map(|rate| Bucket::new(rate, options.burst, processes, now));
+        let active = |limit: Option<u64>| limit.map(|limit| Mutex::new(Active::new(limit, shared, memory, now)));
         let full = |what: &str, key: &str, limit: Option<u64>| {
             format!(
                 "tenant {tenant} uses as many {what} as limits.{key} ({}) allows, and a new one came: send fewer, or raise limits.tenants.{tenant}.{key}",
@@ -70,6 +70,10 @@ impl TenantLimits {
             )
             .into()
         };
+        let no_memory = format!(
+            "tenant {tenant} uses a new metric series or attribute key, and there is no memory to count it: send fewer, or raise memory.limit, of which limits.* may take {}",
+            size(memory.share())
+        );
         Self {
             label: Arc::new(label),
             rates: Mutex::new(Rates {
@@ -80,8 +84,9 @@ impl TenantLimits {
             attribute_keys: active(allowance.attribute_keys),
             series_full: full("metric series", "series", allowance.series),
             keys_full: full("attribute keys", "attribute_keys", allowance.attribute_keys),
-            cluster,
-            telemetry,
+            no_memory: no_memory.into(),
+            cluster: Arc::clone(cluster),
+            telemetry: telemetry.clone(),
             asked: AtomicBool::new(true),
             tenant,
         }
@@ -140,7 +145,8 @@ impl TenantLimits {
     /// Admits a metric series, known by 64 bits of its id; asked once an hour while it lasts.
     ///
     /// # Errors
-    /// The reason to tell the sender, if it is a new one and the tenant has as many as it may have.
+    /// The reason to tell the sender, if it is a new one and the tenant has as many as it may have, or if there is no memory
+    /// to count it.
     pub fn admit_series(&self, hash: u64, now: Instant) -> Result<(), Arc<str>> {
         self.admit_one(self.series.as_ref(), &self.series_full, hash, now)
     }
@@ -160,17 +166,24 @@ impl TenantLimits {
         hash: u64,
         now: Instant,
     ) -> Result<(), Arc<str>> {
-        match active {
-            Some(active) if !active.lock().admit(hash, now) => Err(Arc::clone(full)),
-            _ => Ok(()),
+        let Some(active) = active else { return Ok(()) };
+        match active.lock().admit(hash, now) {
+            Answer::Admitted => Ok(()),
+            Answer::Full => Err(Arc::clone(full)),
+            Answer::NoMemory => Err(Arc::clone(&self.no_memory)),
         }
     }
 
     /// Counts a request of which something was refused for new series or keys, and says when to try again if it was
     /// refused whole. `message` holds the reasons that [`TenantLimits::admit_series`] and [`TenantLimits::admit_key`] gave.
     pub fn full(&self, message: String) -> Refusal {
-        let series = message.contains(&*self.series_full);
-        self.count(if series { "series" } else { "attribute_keys" });
+        self.count(if message.contains(&*self.no_memory) {
+            "memory"
+        } else if message.contains(&*self.series_full) {
+            "series"
+        } else {
+            "attribute_keys"
+        });
         Refusal {
             message,
             retry_after: FULL_WAIT,
@@ -195,6 +208,8 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use memory::{Budget, Use};
+
     use super::*;
     use crate::{LimitOptions, Limits};
 
@@ -204,7 +219,8 @@ mod tests {
             default: allowance,
             tenants: [(TenantId::parse("free").unwrap(), Allowance::default())].into(),
         };
-        Limits::new(options, Telemetry::new("test", "0"))
+        let memory = Budget::unlimited().account(Use::Limits, u64::MAX);
+        Limits::new(options, Telemetry::new("test", "0"), memory)
     }
 
     fn shop(limits: &Limits, now: Instant) -> Arc<TenantLimits> {

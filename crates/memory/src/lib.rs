@@ -28,11 +28,13 @@ pub enum Use {
     Query,
     /// Compactions under way.
     Compaction,
+    /// What limits per tenant remember of series and keys.
+    Limits,
 }
 
 impl Use {
     /// All uses.
-    pub const ALL: [Self; 3] = [Self::Ingest, Self::Query, Self::Compaction];
+    pub const ALL: [Self; 4] = [Self::Ingest, Self::Query, Self::Compaction, Self::Limits];
 
     /// Its name in metrics.
     pub const fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Use {
             Self::Ingest => "ingest",
             Self::Query => "query",
             Self::Compaction => "compaction",
+            Self::Limits => "limits",
         }
     }
 }

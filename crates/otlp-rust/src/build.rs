@@ -9,7 +9,7 @@ use ingest::IngestOptions;
 use lake::store::StoreLocation;
 use lake::{CacheSizes, CatalogClock, CompactionOptions, Lake, MaintenanceOptions, Means, Retention};
 use limits::{Allowance, LimitOptions, Limits, RedisOptions, Sharing};
-use memory::Budget;
+use memory::{Budget, Use};
 use query::QueryOptions;
 use schema::Clock as _;
 use telemetry::Telemetry;
@@ -17,6 +17,9 @@ use url::Url;
 
 /// Compactions get this part of the memory.
 const COMPACTION_SHARE: u64 = 4;
+
+/// Limits per tenant may remember series and keys in this part of the memory: a million in a pod of 512 MiB.
+const LIMITS_SHARE: u64 = 16;
 
 /// However much memory there is, no compaction takes more rows than this: it runs on one core until it ends.
 const MAX_COMPACTION_ROWS: u64 = 4_000_000;
@@ -253,7 +256,7 @@ fn without_slash(endpoint: &Url) -> String {
 ///
 /// # Errors
 /// If the address of Redis cannot be used. A Redis that is away is no error.
-pub fn limits(config: &Config, telemetry: &Telemetry) -> Result<(Limits, Option<Sharing>)> {
+pub fn limits(config: &Config, telemetry: &Telemetry, budget: &Budget) -> Result<(Limits, Option<Sharing>)> {
     let allowance = |a: &config::Allowance| Allowance {
         bytes_per_second: a.bytes_per_second,
         items_per_second: a.items_per_second,
@@ -266,7 +269,8 @@ pub fn limits(config: &Config, telemetry: &Telemetry) -> Result<(Limits, Option<
         default: allowance(&config.limits.default),
         tenants: tenants.map(|(tenant, a)| (tenant.clone(), allowance(a))).collect(),
     };
-    let limits = Limits::new(options, telemetry.clone());
+    let memory = budget.account(Use::Limits, config.memory.bytes / LIMITS_SHARE);
+    let limits = Limits::new(options, telemetry.clone(), memory);
     let Some(redis) = &config.redis.url else {
         return Ok((limits, None));
     };

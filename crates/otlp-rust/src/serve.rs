@@ -253,7 +253,7 @@ impl Server {
     }
 
     async fn receivers(&self, tasks: &mut JoinSet<()>) -> Result<Receivers> {
-        let (limits, sharing) = build::limits(&self.config, &self.telemetry)?;
+        let (limits, sharing) = build::limits(&self.config, &self.telemetry, self.lake.memory())?;
         if let Some(sharing) = sharing {
             tasks.spawn(sharing.run(self.stopped.clone()));
         }

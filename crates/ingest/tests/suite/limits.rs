@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ingest::{IngestError, IngestOptions};
 use limits::{Allowance, LimitOptions, Limits};
+use memory::{Budget, Use};
 use otlp::model::Signal;
 use telemetry::Telemetry;
 
@@ -15,8 +16,9 @@ fn limited(allowance: Allowance) -> IngestOptions {
         default: allowance,
         ..LimitOptions::default()
     };
+    let memory = Budget::unlimited().account(Use::Limits, u64::MAX);
     IngestOptions {
-        limits: Limits::new(limits, Telemetry::new("test", "0")),
+        limits: Limits::new(limits, Telemetry::new("test", "0"), memory),
         ..options()
     }
 }
