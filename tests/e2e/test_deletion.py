@@ -163,6 +163,34 @@ def test_a_tenant_is_deleted_and_its_neighbours_are_not(make_server, tenant):
     assert holding(store, f"log of neighbour {marker}".encode())
 
 
+@pytest.mark.parametrize("backend", ["local", "cluster"])
+def test_a_tenant_that_goes_on_sending_is_described(make_server, services, tenant, backend):
+    """Everything of a tenant is deleted by one process while all of them remember its resource: what they take afterwards has it."""
+    env = services.cluster_env() if backend == "cluster" else {}
+    servers = [make_server(env=QUICK | env) for _ in range(2 if env else 1)]
+
+    def send(server, name):
+        for signal, items in {"traces": [wire.span(name)], "metrics": [wire.gauge("load", 1.5)]}.items():
+            wire.send_http(server, signal, wire.request(signal, items, {"host.name": "h1"}), tenant)
+
+    for server in servers:
+        send(server, "before")
+    delete(servers[0], "--tenant", tenant, "--everything", "--wait", "done")
+    for number, server in enumerate(servers):
+        deadline = time.monotonic() + 20
+        while True:  # as an exporter does
+            try:
+                send(server, f"after {number}")
+                break
+            except AssertionError as refused:
+                assert "503" in str(refused) and time.monotonic() < deadline, refused
+    for server in servers:
+        rows = server.sql('SELECT name, "resource.host.name" AS host FROM spans ORDER BY name', tenant)
+        assert rows == [{"name": f"after {number}", "host": "h1"} for number in range(len(servers))]
+        hosts = server.sql('SELECT DISTINCT "resource.host.name" AS host, name FROM metrics', tenant)
+        assert hosts == [{"host": "h1", "name": "load"}]
+
+
 def test_what_is_wrong_with_a_deletion(make_server, tenant):
     server = make_server(env=QUICK)
     wire.send_http(server, "logs", wire.request("logs", [wire.record("hello")]), tenant)

@@ -14,7 +14,7 @@ use schema::{Clock, Dataset, UnixNanos};
 use crate::db::{Kind, Row, Rows, Tx, Value};
 use crate::{
     Catalog, CatalogError, Deletion, DeletionObjects, DeletionProgress, DeletionState, DeletionStep, DeletionTarget,
-    Lease, NewDeletion, Result, compaction, datasets, leases, rules, segments,
+    Lease, NewDeletion, Result, compaction, datasets, descriptions, leases, rules, segments,
 };
 
 /// A condition on `deletion`: the catalog knows none of the objects any more. An ended part stays in its table until its
@@ -128,6 +128,7 @@ impl Catalog {
             .await?;
         let now = clock.now();
         let (sequence, ids) = self.replace_in(&mut tx, change, now, rules::after(now, grace)).await?;
+        descriptions::forget(&mut tx, &change.tenant, change.dataset).await?;
         let sql = "UPDATE deletion_dataset SET rows_deleted = rows_deleted + $3, bytes_read = bytes_read + $4, \
                    bytes_written = bytes_written + $5 WHERE deletion_id = $1 AND kind = $2";
         let counts = [step.rows, step.bytes_read, step.bytes_written];

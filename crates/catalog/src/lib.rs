@@ -23,6 +23,7 @@ mod connect;
 mod datasets;
 mod db;
 mod deletions;
+mod descriptions;
 mod ducklake;
 mod error;
 mod facts;

@@ -42,6 +42,7 @@ migrations! {
     3 "0003_quarantine";
     4 "0004_ducklake";
     5 "0005_ducklake_quarantine";
+    6 "0006_forgotten";
 }
 
 /// The newest version of the tables that this program knows.

@@ -8,13 +8,14 @@ use schema::{Clock, Dataset, TenantId};
 
 use crate::db::{Kind, Row, Rows};
 use crate::{
-    Catalog, CatalogError, CommitOutcome, Holder, NewSegment, Quarantined, Result, Slice, columns, datasets, requests,
-    rules,
+    Catalog, CatalogError, CommitOutcome, Holder, NewSegment, Quarantined, Result, Slice, columns, datasets,
+    descriptions, requests, rules,
 };
 
 impl Catalog {
     /// Makes a segment's slices live, records its requests and adds its columns, in one transaction. If any request
-    /// was committed before, nothing is written and the duplicates are named.
+    /// was committed before, nothing is written and the duplicates are named. Nor is anything written if the rows of a tenant rely on
+    /// descriptions that were deleted.
     ///
     /// After an error of unknown outcome, and after `Duplicates`, do not delete the object at once: an earlier
     /// attempt may have committed it. Ask [`Catalog::known_objects`].
@@ -38,6 +39,11 @@ impl Catalog {
             .chain(segment.columns.iter().map(|c| (c.tenant.clone(), c.dataset)))
             .collect();
         let ids = self.dataset_ids(&mut tx, wanted, now).await?;
+        let outdated = descriptions::outdated(&mut tx, &segment.forgotten).await?;
+        if !outdated.is_empty() {
+            tx.rollback().await?;
+            return Ok(CommitOutcome::Forgotten(outdated));
+        }
         let duplicates = requests::record(&mut tx, &segment.requests, now).await?;
         if !duplicates.is_empty() {
             tx.rollback().await?;

@@ -24,6 +24,9 @@ pub struct NewSegment {
     pub slices: Vec<NewSlice>,
     /// The requests whose items are in this segment.
     pub requests: Vec<RequestKey>,
+    /// How often descriptions of the tenants were deleted, as the writer knows it ([`Catalog::forgotten`](crate::Catalog::forgotten)).
+    /// Tenants that are not named are not asked about.
+    pub forgotten: Vec<(TenantId, i64)>,
     /// Columns that the slices have and the writer has not seen in the catalog; those known already are ignored.
     pub columns: Vec<NewColumn>,
 }
@@ -99,6 +102,9 @@ pub enum CommitOutcome {
     /// Nothing was written: these requests (indexes into `requests`, ascending) were committed before, or
     /// repeat an earlier one of the same segment.
     Duplicates(Vec<usize>),
+    /// Nothing was written: resources or series of these tenants were deleted since their writer learnt of them. With each
+    /// how often that is now.
+    Forgotten(Vec<(TenantId, i64)>),
 }
 
 /// A live slice.

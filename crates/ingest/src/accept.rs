@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use catalog::RequestKey;
+use catalog::{CatalogError, RequestKey};
 use lake::Lake;
 use limits::Limits;
 use memory::{Account, Refused, Reservation, Use};
@@ -303,7 +303,7 @@ impl Ingest {
             return Err(shutting_down());
         }
         let entry = pending.tenants.entry(tenant.id.clone()).or_insert_with(|| {
-            let (batch, held) = inner.spare.lock().take(&tenant.id);
+            let (batch, held) = inner.spare.lock().take(tenant);
             TenantPending {
                 tenant: Arc::clone(tenant),
                 batch,
@@ -363,15 +363,14 @@ impl Ingest {
             return Ok(Arc::clone(tenant));
         }
         let options = &self.inner.options;
+        let unavailable = |error: CatalogError| IngestError::Unavailable(error.to_string());
+        // Before anything is learnt: what is learnt later is good at least since then.
+        let catalog = self.inner.lake.catalog();
+        let forgotten = catalog.forgotten(&id).await.map_err(unavailable)?;
         let limits = options.limits.tenant(&id, Instant::now());
-        let columns = TenantColumns::load(
-            self.inner.lake.catalog(),
-            &id,
-            options.max_attribute_columns,
-            limits.clone(),
-        )
-        .await
-        .map_err(|error| IngestError::Unavailable(error.to_string()))?;
+        let columns = TenantColumns::load(catalog, &id, options.max_attribute_columns, limits.clone())
+            .await
+            .map_err(unavailable)?;
         let mut tenants = self.inner.tenants.lock();
         if tenants.len() >= MAX_TENANTS {
             tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1);
@@ -381,6 +380,7 @@ impl Ingest {
                 id,
                 columns: Arc::new(columns),
                 known: KnownIds::within(Arc::clone(&self.inner.ids)),
+                forgotten,
                 limits,
             })
         });

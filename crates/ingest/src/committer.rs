@@ -4,7 +4,7 @@
 //! commits cost more CPU than that (under full load larger commits are cheaper per row), and at once when enough
 //! bytes wait. Encoding of one commit overlaps with the store and catalog of the one before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,9 @@ const MAX_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause between two commits is this many times the CPU time of the last one, so that encoding small commits
 /// never takes more than about a quarter of a core.
 const PACE: u32 = 4;
+
+/// The answer to requests that were decoded when resources or series of their tenant were deleted.
+const DELETED_MEANWHILE: &str = "rows of this tenant were deleted while the request was under way: send it again";
 
 impl Ingest {
     /// Commits what [`Ingest::accept`] decoded until [`Ingest::close`] was called and everything is committed.
@@ -126,13 +129,16 @@ impl Inner {
         let counts = commit
             .rows
             .iter()
-            .map(|r| (r.dataset, r.batch.num_rows() as u64))
+            .map(|r| (r.tenant.clone(), r.dataset, r.batch.num_rows() as u64))
             .collect::<Vec<_>>();
         let columns = commit.columns.clone();
         let now = self.lake.clock().now();
+        let mut refused = HashSet::new();
         let result = match self.lake.commit(commit).await {
             Ok(committed) => {
-                for (tenant, ids) in &tenants {
+                self.forget(&committed.forgotten);
+                refused = committed.forgotten.into_iter().map(|(tenant, _)| tenant).collect();
+                for (tenant, ids) in tenants.iter().filter(|(tenant, _)| !refused.contains(&tenant.id)) {
                     tenant.columns.committed(
                         &columns
                             .iter()
@@ -142,7 +148,7 @@ impl Inner {
                     );
                     tenant.known.insert(ids, now);
                 }
-                for (dataset, rows) in counts {
+                for (_, dataset, rows) in counts.into_iter().filter(|(tenant, ..)| !refused.contains(tenant)) {
                     self.telemetry.rows(dataset, rows);
                 }
                 let [encode, put, catalog] = committed.phases;
@@ -163,10 +169,25 @@ impl Inner {
             }
         };
         for waiter in waiters {
+            let answer = match refused.contains(&waiter.key.tenant) {
+                true => Err(IngestError::Unavailable(DELETED_MEANWHILE.to_owned())),
+                false => result.as_ref().map(|_| ()).map_err(Clone::clone),
+            };
             // A waiter that is gone has lost its connection; its rows are committed all the same.
-            let _ = waiter.done.send(result.as_ref().map(|_| ()).map_err(Clone::clone));
+            let _ = waiter.done.send(answer);
         }
         result.unwrap_or(Duration::ZERO)
+    }
+
+    /// Forgets tenants whose resources or series were deleted: their next requests learn anew.
+    fn forget(&self, outdated: &[(TenantId, i64)]) {
+        let mut tenants = self.tenants.lock();
+        for (tenant, now) in outdated {
+            if tenants.get(tenant).is_some_and(|known| known.forgotten != *now) {
+                tracing::info!(%tenant, "resources or series were deleted; they are described again");
+                tenants.remove(tenant);
+            }
+        }
     }
 
     /// Takes everything pending and turns it into record batches.
@@ -188,7 +209,7 @@ impl Inner {
     fn build(&self, pending: Pending, taken: &mut Taken) {
         for (id, mut pending) in pending.tenants {
             if pending.waiters.is_empty() {
-                self.put_back(id, pending.batch, pending.held.max(pending.bytes));
+                self.put_back(&pending.tenant, pending.batch, pending.held.max(pending.bytes));
                 continue;
             }
             let (finished, ids) = match pending.batch.finish() {
@@ -227,13 +248,14 @@ impl Inner {
                 });
             }
             taken.waiters.append(&mut pending.waiters);
+            taken.commit.forgotten.push((id, pending.tenant.forgotten));
+            self.put_back(&pending.tenant, pending.batch, pending.held.max(pending.bytes));
             taken.tenants.push((pending.tenant, ids));
-            self.put_back(id, pending.batch, pending.held.max(pending.bytes));
         }
     }
 
     /// Keeps a batch's allocations and its memory of known texts for the next commit.
-    fn put_back(&self, id: TenantId, batch: TenantBatch, bytes: usize) {
-        self.spare.lock().put(id, batch, bytes);
+    fn put_back(&self, tenant: &Tenant, batch: TenantBatch, bytes: usize) {
+        self.spare.lock().put(tenant, batch, bytes);
     }
 }

@@ -20,11 +20,17 @@ pub(crate) struct Tenant {
     pub id: TenantId,
     pub columns: SharedColumns,
     pub known: KnownIds,
+    /// How often resources and series of it were deleted when `known` began ([`catalog::Catalog::forgotten`]).
+    pub forgotten: i64,
     /// What it may send; `None` without limits.
     pub limits: Option<Arc<TenantLimits>>,
 }
 
 impl Tenant {
+    fn state(&self) -> (TenantId, i64) {
+        (self.id.clone(), self.forgotten)
+    }
+
     /// Charges the items of a request to the tenant's limits.
     ///
     /// # Errors
@@ -82,8 +88,9 @@ const SPARE_TENANTS: usize = 256;
 /// Batches without rows, kept for their allocations and their memory of known texts.
 #[derive(Debug)]
 pub(crate) struct Spare {
-    /// With each the bytes of the requests it held at most, which tells how much is allocated.
-    batches: HashMap<TenantId, Vec<(TenantBatch, usize)>>,
+    /// With each the bytes of the requests it held at most, which tells how much is allocated. A batch remembers resources
+    /// and series, so it belongs to the state of the tenant in which it was made.
+    batches: HashMap<(TenantId, i64), Vec<(TenantBatch, usize)>>,
     bytes: usize,
     most: usize,
 }
@@ -99,14 +106,19 @@ impl Spare {
     }
 
     /// A batch for rows of the tenant.
-    pub(crate) fn take(&mut self, tenant: &TenantId) -> (TenantBatch, usize) {
-        let taken = self.batches.get_mut(tenant).and_then(Vec::pop).unwrap_or_default();
+    pub(crate) fn take(&mut self, tenant: &Tenant) -> (TenantBatch, usize) {
+        let taken = self
+            .batches
+            .get_mut(&tenant.state())
+            .and_then(Vec::pop)
+            .unwrap_or_default();
         self.bytes -= taken.1;
         taken
     }
 
     /// Keeps a batch, unless there are enough.
-    pub(crate) fn put(&mut self, tenant: TenantId, batch: TenantBatch, bytes: usize) {
+    pub(crate) fn put(&mut self, tenant: &Tenant, batch: TenantBatch, bytes: usize) {
+        let tenant = tenant.state();
         if self.bytes + bytes > self.most || self.batches.len() >= SPARE_TENANTS && !self.batches.contains_key(&tenant)
         {
             self.batches.clear();

@@ -30,6 +30,9 @@ pub struct Commit {
     pub requests: Vec<Request>,
     /// Columns not known to be in the catalog.
     pub columns: Vec<NewColumn>,
+    /// How often resources and series of the tenants were deleted, as it was known when the rows were decoded
+    /// ([`catalog::Catalog::forgotten`]).
+    pub forgotten: Vec<(TenantId, i64)>,
 }
 
 /// A request and the rows it brought, so that they can be left out if it turns out to be committed already.
@@ -44,8 +47,11 @@ pub struct Request {
 /// What became of a commit.
 #[derive(Debug)]
 pub struct Committed {
-    /// By request: true if its rows were committed now, false if they had been before.
+    /// By request: true if its rows were committed now, false if they had been before or its tenant is among `forgotten`.
     pub fresh: Vec<bool>,
+    /// Tenants of which nothing was committed, because resources or series that their rows rely on were deleted meanwhile;
+    /// with each how often that is now.
+    pub forgotten: Vec<(TenantId, i64)>,
     /// Bytes of the segment.
     pub bytes: u64,
     /// Rows in it.
@@ -64,6 +70,7 @@ impl Lake {
         let mut phases = [Duration::ZERO; 3];
         let (began, began_ticks) = (self.inner.clock.now(), self.inner.clock.ticks());
         let mut attempts_left = 2;
+        let mut forgotten: Vec<(TenantId, i64)> = Vec::new();
         loop {
             if commit
                 .rows
@@ -73,6 +80,7 @@ impl Lake {
                 // Nothing new is left; resources and series alone need no commit.
                 return Ok(Committed {
                     fresh,
+                    forgotten,
                     bytes: 0,
                     rows: 0,
                     phases,
@@ -111,6 +119,7 @@ impl Lake {
                 slices: encoded.slices,
                 requests: live.iter().map(|&i| commit.requests[i].key.clone()).collect(),
                 columns: commit.columns.clone(),
+                forgotten: commit.forgotten.clone(),
             };
             let outcome = self.inner.catalog.commit_segment(&segment, &*self.inner.clock).await;
             phases[2] += started.elapsed();
@@ -134,6 +143,7 @@ impl Lake {
                     }
                     return Ok(Committed {
                         fresh,
+                        forgotten,
                         bytes,
                         rows: count,
                         phases,
@@ -147,6 +157,21 @@ impl Lake {
                         }
                     }
                     commit = without(commit, &fresh)?;
+                }
+                CommitOutcome::Forgotten(tenants) => {
+                    let is = |tenant: &TenantId| tenants.iter().any(|(outdated, _)| outdated == tenant);
+                    for (request, fresh) in commit.requests.iter().zip(&mut fresh) {
+                        *fresh &= !is(&request.key.tenant);
+                    }
+                    commit = without(commit, &fresh)?;
+                    // Rows of resources and series belong to no request.
+                    for rows in commit.rows.iter_mut().filter(|rows| is(&rows.tenant)) {
+                        let none = BooleanArray::from(vec![false; rows.batch.num_rows()]);
+                        rows.batch = rows.batch.filter(&none)?;
+                    }
+                    commit.columns.retain(|column| !is(&column.tenant));
+                    commit.forgotten.retain(|(tenant, _)| !is(tenant));
+                    forgotten.extend(tenants);
                 }
             }
         }
@@ -188,7 +213,7 @@ fn without(commit: Commit, fresh: &[bool]) -> Result<Commit, LakeError> {
     Ok(Commit {
         rows,
         requests,
-        columns: commit.columns,
+        ..commit
     })
 }
 

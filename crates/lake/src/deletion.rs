@@ -72,6 +72,11 @@ pub const fn described_by(dataset: Dataset) -> &'static [Dataset] {
     }
 }
 
+/// Whether rows of other datasets are described by those of this one.
+fn describes(dataset: Dataset) -> bool {
+    matches!(dataset, Dataset::Resources | Dataset::MetricSeries)
+}
+
 /// Pause between two looks for open deletions: they are rare, and whoever asked for one waits.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -141,7 +146,18 @@ impl Lake {
         observer: &dyn Observer,
     ) -> Result<(), LakeError> {
         let open = deletion.progress.iter().filter(|p| p.scanned_at.is_none());
-        for dataset in open.map(|progress| progress.dataset) {
+        let mut open = open.map(|progress| progress.dataset).collect::<Vec<_>>();
+        let everything = deletion.target == DeletionTarget::Everything;
+        if everything {
+            open.sort_by_key(|dataset| !describes(*dataset));
+        }
+        // What describes others goes first if all goes, and nothing else before it is gone: rows that rely on it and are
+        // committed before are there when their own dataset's turn comes; later commits bring descriptions of their own.
+        let mut described = open.iter().filter(|dataset| describes(**dataset)).count();
+        for dataset in open {
+            if everything && described > 0 && !describes(dataset) {
+                return Ok(());
+            }
             let tries = PATIENCE.as_millis() / TRY_AGAIN.as_millis();
             let mut turn = None;
             for _ in 0..tries {
@@ -160,6 +176,7 @@ impl Lake {
                 lease: turn.lease.clone(),
             };
             match turn.during(work.run(matcher, observer)).await {
+                Ok(Some(())) if describes(dataset) => described -= 1,
                 Ok(_) => {}
                 Err(LakeError::Condition(MatchError::Invalid(reason))) => {
                     tracing::warn!(target: "audit", deletion = deletion.id, reason, "a deletion was given up");

@@ -207,3 +207,83 @@ pub async fn deletions_are_listed_and_can_fail(database: Database) {
         Err(CatalogError::Invalid(_))
     ));
 }
+
+/// A slice of resources of tenant `a` and one of spans that they describe.
+fn described(path: &str) -> NewSegment {
+    let mut new = segment(path, &[(0, 1), (0, 1)], &[]);
+    new.slices[0].dataset = Dataset::Resources;
+    new
+}
+
+/// Deletes a slice.
+async fn delete_slice(catalog: &Catalog, dataset: Dataset, slice: i64, lease: &Lease) -> Result<i64> {
+    let id = requested(catalog, &[dataset], DeletionTarget::Everything).await;
+    let mut change = replacement(vec![slice], vec![], vec![]);
+    change.dataset = dataset;
+    catalog.delete_rows(&step(id, change), lease, NOW, MINUTE).await
+}
+
+pub async fn a_commit_that_relies_on_deleted_descriptions_is_refused(database: Database) {
+    let catalog = database.migrated().await;
+    let lease = lease(&catalog).await;
+    assert_eq!(catalog.forgotten(&tenant("a")).await.unwrap(), 0);
+    let slices = commit(&catalog, &described("s/1")).await;
+    let mut next = segment("s/2", &[(0, 1)], &[key(1)]);
+    next.forgotten = vec![(tenant("a"), 0), (tenant("b"), 0)];
+    // Rows that describe nothing may go.
+    delete_slice(&catalog, Dataset::Spans, slices[1], &lease).await.unwrap();
+    commit(&catalog, &next).await;
+
+    delete_slice(&catalog, Dataset::Resources, slices[0], &lease)
+        .await
+        .unwrap();
+    next = segment("s/3", &[(0, 1)], &[key(2)]);
+    next.forgotten = vec![(tenant("a"), 0), (tenant("b"), 0)];
+    let refused = catalog.commit_segment(&next, NOW).await.unwrap();
+    assert_eq!(refused, CommitOutcome::Forgotten(vec![(tenant("a"), 1)]));
+    assert_eq!(catalog.committed_requests(&[key(2)]).await.unwrap(), [false]);
+    assert_eq!(snapshot(&catalog).await.slices.len(), 1);
+    // Who has learnt of it is not.
+    assert_eq!(database.connect().await.forgotten(&tenant("a")).await.unwrap(), 1);
+    next.forgotten = vec![(tenant("a"), 1)];
+    commit(&catalog, &next).await;
+    assert_eq!(snapshot(&catalog).await.slices.len(), 2);
+}
+
+/// If the commit was first, its rows are there when the deletion has ended; otherwise it is refused.
+pub async fn of_a_commit_and_a_deletion_of_descriptions_one_is_first(database: Database) {
+    let catalog = database.migrated().await;
+    let other = database.connect().await;
+    let lease = lease(&catalog).await;
+    let (mut first, mut refused) = (0, 0);
+    for round in 0..20 {
+        let slices = commit(&catalog, &described(&format!("s/{round}"))).await;
+        let mut next = segment(&format!("t/{round}"), &[(0, 1)], &[]);
+        next.forgotten = vec![(tenant("a"), other.forgotten(&tenant("a")).await.unwrap())];
+        let deleting = async {
+            if round % 2 == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(round / 2)).await;
+            }
+            delete_slice(&catalog, Dataset::Resources, slices[0], &lease)
+                .await
+                .unwrap();
+            snapshot(&catalog).await
+        };
+        let (after, committed) = tokio::join!(deleting, other.commit_segment(&next, NOW));
+        match committed.unwrap() {
+            CommitOutcome::Committed { slice_ids, .. } => {
+                first += 1;
+                let known = next.forgotten[0].1;
+                let now = catalog.forgotten(&tenant("a")).await.unwrap();
+                assert_eq!(now, known + 1);
+                assert!(
+                    after.slices.iter().any(|slice| slice.id == slice_ids[0]),
+                    "the deletion ended before the commit that it did not refuse"
+                );
+            }
+            CommitOutcome::Forgotten(_) => refused += 1,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    println!("{first} commits were first, {refused} were refused");
+}

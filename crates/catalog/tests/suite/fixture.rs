@@ -137,6 +137,7 @@ pub fn segment(path: &str, ranges: &[(i64, i64)], requests: &[RequestKey]) -> Ne
     NewSegment {
         commit_by: i64::MAX,
         commit_by_ticks: i64::MAX,
+        forgotten: Vec::new(),
         path: path.into(),
         bytes: ranges.len() as i64 * 100,
         created_at: NOW,
@@ -152,7 +153,7 @@ pub fn segment(path: &str, ranges: &[(i64, i64)], requests: &[RequestKey]) -> Ne
 pub async fn commit(catalog: &Catalog, segment: &NewSegment) -> Vec<i64> {
     match catalog.commit_segment(segment, NOW).await.unwrap() {
         CommitOutcome::Committed { slice_ids, .. } => slice_ids,
-        CommitOutcome::Duplicates(duplicates) => panic!("unexpected duplicates {duplicates:?}"),
+        other => panic!("unexpected {other:?}"),
     }
 }
 

@@ -71,6 +71,8 @@ cases! {
     deletions::a_fenced_deletion_changes_nothing,
     deletions::of_two_workers_who_end_together_one_ends_the_deletion,
     deletions::deletions_are_listed_and_can_fail,
+    deletions::a_commit_that_relies_on_deleted_descriptions_is_refused,
+    deletions::of_a_commit_and_a_deletion_of_descriptions_one_is_first,
     orphans::a_condemned_segment_is_never_committed,
     orphans::a_condemned_part_is_never_published,
     orphans::an_object_is_committed_or_condemned,

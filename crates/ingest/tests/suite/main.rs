@@ -1,6 +1,7 @@
 //! Ingest over a real lake: SQLite as catalog, a store in memory that fails on demand.
 
 mod accept;
+mod deletions;
 mod fixture;
 mod limits;
 mod transports;

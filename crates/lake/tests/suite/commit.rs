@@ -14,6 +14,7 @@ use rand::{Rng, SeedableRng};
 use schema::Dataset;
 use schema::sparse::SparseBatch;
 
+use crate::deletions;
 use crate::fixture::{DAY, NOON, SECOND, World, commit_of, key, put, tenant, try_visible, visible};
 use crate::rows::{random_batch, rows_of};
 
@@ -313,4 +314,54 @@ async fn a_damaged_segment_is_an_error_with_its_name_and_never_rows() {
             "{damage}: {error}"
         );
     }
+}
+
+/// Nothing of a tenant is committed that relies on deleted resources, and its neighbours do not wait for it.
+#[tokio::test]
+async fn a_tenant_whose_descriptions_were_deleted_is_left_out() {
+    let world = World::new();
+    let lake = world.process().await;
+    let (gone, other) = (tenant("gone"), tenant("other"));
+    let resources = random_batch(Dataset::Resources, 1, 3, NOON, NOON + SECOND);
+    lake.commit(commit_of(
+        &gone,
+        0,
+        &[(Dataset::Resources, resources.clone()), (Dataset::Spans, batch(1))],
+    ))
+    .await
+    .unwrap();
+    deletions::everything(&lake, &gone).await;
+    assert_eq!(lake.catalog().forgotten(&gone).await.unwrap(), 1);
+
+    let commit = |known: i64| {
+        let mut commit = commit_of(
+            &gone,
+            2,
+            &[(Dataset::Resources, resources.clone()), (Dataset::Spans, batch(2))],
+        );
+        let theirs = commit_of(&other, 3, &[(Dataset::Spans, batch(3))]);
+        for mut request in theirs.requests {
+            request.ranges[0].0 += commit.rows.len();
+            commit.requests.push(request);
+        }
+        commit.rows.extend(theirs.rows);
+        commit.forgotten = vec![(gone.clone(), known), (other.clone(), 0)];
+        commit
+    };
+    let committed = lake.commit(commit(0)).await.unwrap();
+    assert_eq!(committed.forgotten, [(gone.clone(), 1)]);
+    assert_eq!((committed.rows, committed.fresh), (20, vec![false, false, true]));
+    assert_eq!(visible(&lake, &other, Dataset::Spans).await, rows_of(&[batch(3)]));
+    for dataset in [Dataset::Spans, Dataset::Resources] {
+        assert!(visible(&lake, &gone, dataset).await.is_empty(), "{dataset}");
+    }
+    // Sent again by who has learnt of it, it is there; what was committed stays once.
+    let committed = lake.commit(commit(1)).await.unwrap();
+    assert_eq!(
+        (committed.forgotten, committed.fresh),
+        (vec![], vec![true, true, false])
+    );
+    assert_eq!(visible(&lake, &gone, Dataset::Spans).await, rows_of(&[batch(2)]));
+    assert_eq!(visible(&lake, &gone, Dataset::Resources).await.len(), 3);
+    assert_eq!(visible(&lake, &other, Dataset::Spans).await, rows_of(&[batch(3)]));
 }

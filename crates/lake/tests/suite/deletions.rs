@@ -64,6 +64,13 @@ async fn ask(lake: &Lake, owner: &TenantId, datasets: &[Dataset], target: Deleti
     lake.catalog().request_deletion(&new, lake.clock().now()).await.unwrap()
 }
 
+/// Deletes everything of a tenant.
+pub async fn everything(lake: &Lake, owner: &TenantId) {
+    let id = ask(lake, owner, &Dataset::ALL, DeletionTarget::Everything).await;
+    advance(lake).await;
+    assert_eq!(deletion(lake, id).await.state, DeletionState::Done);
+}
+
 async fn advance(lake: &Lake) {
     let matcher = Equals(lake.clone());
     lake.advance_deletions(&options(), &matcher, &Tally::default())

@@ -123,6 +123,7 @@ impl World {
                 column(Dataset::Logs, "attr.order:int", "int64"),
                 column(Dataset::Resources, "attr.host", "utf8"),
             ],
+            ..Commit::default()
         };
         self.lake.commit(commit).await.unwrap();
     }
