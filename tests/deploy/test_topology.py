@@ -17,6 +17,9 @@ from balancers import Envoy, Nginx
 from platform_process import Platform
 from services import S3, Postgres, Redis
 
+# Prometheus watches from the beginning, because rates need some scrapes.
+pytestmark = pytest.mark.usefixtures("alerting")
+
 # What docs/guides/load-balancing.md says for this Envoy: health is asked each second, and may take one.
 DRAIN_SECONDS = 3
 NOTICE_SECONDS = 60
