@@ -49,7 +49,7 @@ pub(crate) fn routes(
             if compacts {
                 post(compact)
             } else {
-                post(|| wrong_role("compact"))
+                post(|body| wrong_role("compact", body))
             },
         )
         .route("/api/v1/admin/status", get(status))

@@ -21,6 +21,7 @@ mod watch;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::any;
@@ -89,13 +90,24 @@ pub fn router(state: ApiState) -> Router {
             .merge(tempo::routes(query, telemetry))
     } else {
         router
-            .route("/api/v1/{*path}", any(|| wrong_role("query")))
-            .route("/tempo/{*path}", any(|| wrong_role("query")))
+            .route("/api/v1/{*path}", any(|body| wrong_role("query", body)))
+            .route("/tempo/{*path}", any(|body| wrong_role("query", body)))
     };
     router.method_not_allowed_fallback(wrong_method).fallback(wrong_path)
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
+/// The most that is read of the body of a request that is not answered.
+const READ_AWAY_BYTES: usize = 1 << 20;
+
+/// Reads what a request still sends: answered before its end, a connection of HTTP/1.1 is closed, and the sender's next request on
+/// it fails.
+async fn read_away(body: Body) {
+    // Whether it is too long or breaks off: the answer is the same, and the connection ends.
+    let _ = axum::body::to_bytes(body, READ_AWAY_BYTES).await;
+}
+
+async fn wrong_method(method: Method, uri: Uri, body: Body) -> Response {
+    read_away(body).await;
     let message = format!(
         "{} does not answer to {method}; the header Allow lists what it answers to",
         uri.path()
@@ -104,13 +116,15 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     error::json_response(StatusCode::METHOD_NOT_ALLOWED, &body)
 }
 
-async fn wrong_role(role: &'static str) -> Response {
+async fn wrong_role(role: &'static str, body: Body) -> Response {
+    read_away(body).await;
     let message = format!("this process does not have the role {role} (server.role); ask one that has");
     let body = json!({ "error": { "kind": "wrong_role", "message": message } });
     error::json_response(StatusCode::NOT_FOUND, &body)
 }
 
-async fn wrong_path(uri: Uri) -> Response {
+async fn wrong_path(uri: Uri, body: Body) -> Response {
+    read_away(body).await;
     let message = format!("there is nothing at {}", uri.path());
     let body = json!({
         "error": { "kind": "not_found", "message": message },
