@@ -491,6 +491,8 @@ def test_an_interrupted_run_stops_at_once_and_says_how_to_go_on(cluster, environ
     cluster.faults = [{"call": "helm upgrade --install istiod", "seconds": 30}]
     process = subprocess.Popen(
         [REPOSITORY / "scripts/deploy.sh", "--trial", "--yes"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What was started in the background ignores interrupts, and a shell cannot change that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not any(call[:4] == ["helm", "upgrade", "--install", "istiod"] for call in cluster.calls):
         time.sleep(0.05)

@@ -305,8 +305,8 @@ def test_keys_of_the_configuration_exist(en):
     assert seen > 10
 
 
-def test_configurations_are_valid(en, folder):
-    secrets = folder / "secrets"
+def test_configurations_are_valid(en, tmp_path):
+    secrets = tmp_path / "secrets"
     secrets.mkdir()
     for name, text in {
         "catalog-url": "postgres://otlp:secret@db.example:5432/otlp",
@@ -317,7 +317,7 @@ def test_configurations_are_valid(en, folder):
     blocks = [block for page in en.values() for block in page.blocks if block.info == ["yaml", "config"]]
     assert blocks
     for block in blocks:
-        path = folder / "config.yaml"
+        path = tmp_path / "config.yaml"
         path.write_text(block.text.replace("/run/secrets/", f"{secrets}/"))
         done = subprocess.run([binary("otlp-rust", "OTLP_RUST_BIN"), "config", "check", "--config", path], capture_output=True, text=True)
         assert done.returncode == 0 and not done.stderr, f"{block}:\n{done.stdout}{done.stderr}"
