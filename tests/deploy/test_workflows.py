@@ -97,7 +97,7 @@ def test_the_options_that_ci_deploys_with_are_real():
 
 def test_make_builds_image_and_chart_with_real_arguments():
     """What make would run, told to Helm; the image's Dockerfile knows every argument."""
-    shown = subprocess.run(["make", "-n", "image", "chart"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(["make", "-n", "--no-print-directory", "image", "chart"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     dockerfile = (REPOSITORY / "docker/Dockerfile").read_text()
     arguments = re.findall(r"--build-arg (\w+)=", shown)
     # The time of the image is the builder's own argument; no Dockerfile declares it.
@@ -111,7 +111,7 @@ def test_make_builds_image_and_chart_with_real_arguments():
 def test_the_chart_is_linted_and_packaged(tmp_path, major):
     helm = REPOSITORY / f".tools/kubernetes/helm{major}"
     (tmp_path / "helm").symlink_to(helm)
-    for line in subprocess.run(["make", "-n", "chart"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines():
+    for line in subprocess.run(["make", "-n", "--no-print-directory", "chart"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines():
         command = line.replace("--destination dist", f"--destination {tmp_path}").split()
         done = subprocess.run([helm, *command[1:]], cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
