@@ -198,7 +198,7 @@ impl Bench {
             ("refused by a limit", &queries.limited),
             ("told to retry", &queries.busy),
         ] {
-            self.figure(Figure::info(&format!("overload: queries {name}"), "", get(counter)));
+            self.figure(Figure::info(format!("overload: queries {name}"), "", get(counter)));
         }
         self.figure(Figure::goal(
             "overload: queries failed otherwise",

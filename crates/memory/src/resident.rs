@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use crate::Budget;
 
+/// Reads a whole file as text.
+type ReadFile = dyn Fn(&Path) -> io::Result<String> + Send + Sync;
+
 /// Reads the memory that only this process accounts for.
 pub struct Resident {
-    read: Box<dyn Fn(&Path) -> io::Result<String> + Send + Sync>,
+    read: Box<ReadFile>,
     page_bytes: u64,
 }
 

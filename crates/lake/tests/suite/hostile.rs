@@ -33,7 +33,7 @@ fn slice_of(dataset: Dataset) -> Vec<u8> {
 fn mutated_slices_are_errors() {
     for slice in Dataset::ALL.map(slice_of) {
         let checksum = xxh3_64(&slice) as i64;
-        fuzz::run(&[slice.clone()], 400, |bytes| {
+        fuzz::run(std::slice::from_ref(&slice), 400, |bytes| {
             let read = decode_slice(bytes, checksum, "mutated");
             assert_eq!(read.is_ok(), bytes == slice);
         });
@@ -107,7 +107,7 @@ fn mutated_parts_are_errors() {
                             if let Ok(batch) = rows.read(group, |_| true, None).await {
                                 let _ = lake::part::decode(dataset, batch.clone());
                                 if let Some(chunks) = Chunks::of(dataset) {
-                                    chunks.rows(&batch, 100).for_each(|rows| drop(rows));
+                                    chunks.rows(&batch, 100).for_each(drop);
                                 }
                             }
                         }

@@ -168,7 +168,8 @@ impl World {
 
 #[tokio::test]
 async fn rows_that_meet_a_condition_go_and_no_others() {
-    let cases: [(&str, fn(i64) -> bool); 8] = [
+    type OfNumber = fn(i64) -> bool;
+    let cases: [(&str, OfNumber); 8] = [
         ("\"attr.user.name\" = 'user-3'", |n| n % 5 == 3),
         ("\"user.name\" = 'user-3' AND attr.order < 100", |n| {
             n % 5 == 3 && n < 100
