@@ -12,7 +12,7 @@ import grpc
 import requests
 import yaml
 
-from platform_process import REPOSITORY, free_ports
+from platform_process import REPOSITORY, free_ports, stop_process
 
 ENVOY_CONFIG = REPOSITORY / "docker/envoy.yaml"
 NGINX_CONFIG = REPOSITORY / "docker/nginx.conf"
@@ -101,13 +101,7 @@ class Balancer:
         return (self.folder / "log").read_text(errors="replace")[-4000:]
 
     def stop(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        stop_process(self.process)
 
 
 class Envoy(Balancer):

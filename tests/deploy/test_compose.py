@@ -17,7 +17,7 @@ import requests
 import yaml
 
 from conftest import REPOSITORY
-from platform_process import binary, free_ports
+from platform_process import binary, free_ports, stop_process
 from services import S3
 
 DOCKER = REPOSITORY / "docker"
@@ -253,13 +253,7 @@ class Native:
             time.sleep(0.1)
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        stop_process(self.process)
 
 
 def test_prometheus_starts_with_what_is_mounted(compose, tmp_path):

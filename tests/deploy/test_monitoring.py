@@ -21,7 +21,7 @@ import yaml
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Exemplar, Histogram, HistogramDataPoint, Metric
 
 import wire
-from platform_process import REPOSITORY, Platform, free_ports
+from platform_process import REPOSITORY, Platform, free_ports, stop_process
 from promql_names import name_of, selectors
 from services import S3, Postgres, Redis
 
@@ -77,13 +77,7 @@ class Running:
         return False
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        stop_process(self.process)
 
 
 class Prometheus(Running):

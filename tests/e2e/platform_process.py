@@ -57,6 +57,18 @@ class SqlError(Exception):
         self.text = text
 
 
+def stop_process(process, seconds=20):
+    """Asks a process to stop, and kills it if it has not within so many seconds. None, or one that has ended, is left alone."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Platform:
     """A server process. Its ports stay the same when it is started again."""
 

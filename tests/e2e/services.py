@@ -17,7 +17,7 @@ from pathlib import Path
 
 import requests
 
-from platform_process import binary, free_ports
+from platform_process import binary, free_ports, stop_process
 
 
 class Postgres:
@@ -245,11 +245,5 @@ class Azure:
         }
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        stop_process(self.process)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -14,7 +14,7 @@ use crate::db::{Dialect, Tx, Value};
 use crate::{Catalog, Result, datasets};
 
 /// The datasets that describe rows of others.
-const DESCRIBING: [Dataset; 2] = [Dataset::Resources, Dataset::MetricSeries];
+pub const DESCRIBING: [Dataset; 2] = [Dataset::Resources, Dataset::MetricSeries];
 
 impl Catalog {
     /// How often descriptions of a tenant were deleted: what a writer knows of them is good for as long as this stays the same.

@@ -45,6 +45,7 @@ mod url;
 
 pub use audit::{RowProblem, RowRule, StoredPart, StoredSegment, StoredTotals};
 pub use connect::{Catalog, ConnectOptions};
+pub use descriptions::DESCRIBING;
 pub use ducklake::{LakeColumn, LakeDefinition, LakeTable, LakeView};
 pub use error::{CatalogError, Result};
 pub use facts::{ConnectionFacts, DatabaseFacts};

@@ -31,7 +31,9 @@ use std::path::{Path, PathBuf};
 pub use human::{ByteSize, HumanDuration, NotHuman};
 pub use layers::ENV_PREFIX;
 pub use location::{CatalogUrl, RedisUrl, StoreUrl};
-pub use memory::{MemoryLimit, MemorySource, ReadFile, detect_memory_limit, detect_memory_limit_with};
+pub use memory::{
+    MemoryLimit, MemorySource, ReadFile, detect_memory_limit, detect_memory_limit_with, group_and_parents,
+};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use reference::reference_markdown;
 pub use secret::Secret;

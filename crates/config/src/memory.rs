@@ -119,7 +119,7 @@ fn cgroup_limit(read: ReadFile<'_>) -> Option<u64> {
 
 /// The group's directory and each one above it, down to the mount point itself. In a container the path may be the
 /// host's while the mount shows only our own group: then just the mount point exists.
-fn group_and_parents(root: &str, path: &str) -> Vec<PathBuf> {
+pub fn group_and_parents(root: &str, path: &str) -> Vec<PathBuf> {
     let below = Path::new(path.trim_start_matches('/'));
     // A path that leaves the mount point ("/../..", another namespace's view) says nothing about where we are.
     let inside = below

@@ -158,6 +158,11 @@ mod tests {
         }
     }
 
+    /// Reads a body of at most 80 bytes.
+    async fn read(body: Body, account: &Account) -> Result<Received, IngestError> {
+        read_body(body, Version::HTTP_11, 80, Ok(account.empty()), account).await
+    }
+
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(data).unwrap();
@@ -175,47 +180,19 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_reserved_as_it_comes() {
         let account = account(100);
-        let whole = read_body(
-            Body::from(vec![7; 60]),
-            Version::HTTP_11,
-            80,
-            Ok(account.empty()),
-            &account,
-        )
-        .await
-        .unwrap();
+        let whole = read(Body::from(vec![7; 60]), &account).await.unwrap();
         assert_eq!((whole.body.len(), account.used()), (60, 60));
-        let refused = read_body(
-            Body::from(vec![7; 60]),
-            Version::HTTP_11,
-            80,
-            Ok(account.empty()),
-            &account,
-        )
-        .await
-        .unwrap_err();
+        let refused = read(Body::from(vec![7; 60]), &account).await.unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
-        let refused = read_body(pieces(&[30, 30]), Version::HTTP_11, 80, Ok(account.empty()), &account)
-            .await
-            .unwrap_err();
+        let refused = read(pieces(&[30, 30]), &account).await.unwrap_err();
         assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
         assert_eq!(account.used(), 60);
         drop(whole);
-        let joined = read_body(
-            pieces(&[10, 20, 5]),
-            Version::HTTP_11,
-            80,
-            Ok(account.empty()),
-            &account,
-        )
-        .await
-        .unwrap();
+        let joined = read(pieces(&[10, 20, 5]), &account).await.unwrap();
         assert_eq!((joined.body.len(), account.used()), (35, 35));
         assert_eq!((joined.body[9], joined.body[10], joined.body[34]), (0, 1, 2));
         for body in [Body::from(vec![7; 81]), pieces(&[40, 41])] {
-            let refused = read_body(body, Version::HTTP_11, 80, Ok(account.empty()), &account)
-                .await
-                .unwrap_err();
+            let refused = read(body, &account).await.unwrap_err();
             assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
         }
         drop(joined);

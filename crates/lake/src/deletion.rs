@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arrow::array::BooleanArray;
 use async_trait::async_trait;
-use catalog::{Deletion, DeletionState, DeletionStep, DeletionTarget, Lease, Part, Slice, Snapshot};
+use catalog::{DESCRIBING, Deletion, DeletionState, DeletionStep, DeletionTarget, Lease, Part, Slice, Snapshot};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -74,7 +74,7 @@ pub const fn described_by(dataset: Dataset) -> &'static [Dataset] {
 
 /// Whether rows of other datasets are described by those of this one.
 fn describes(dataset: Dataset) -> bool {
-    matches!(dataset, Dataset::Resources | Dataset::MetricSeries)
+    DESCRIBING.contains(&dataset)
 }
 
 /// Pause between two looks for open deletions: they are rare, and whoever asked for one waits.

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use config::Config;
+use config::{Config, group_and_parents};
 
 use crate::examine::{Found, Subject};
 use crate::finding::{Finding, bytes};
@@ -62,12 +62,12 @@ impl<'a> Group<'a> {
             };
             let has = |name| controllers.split(',').any(|c| c == name);
             if controllers.is_empty() {
-                group.memory.extend(up("/sys/fs/cgroup", path));
-                group.cpu.extend(up("/sys/fs/cgroup", path));
+                group.memory.extend(group_and_parents("/sys/fs/cgroup", path));
+                group.cpu.extend(group_and_parents("/sys/fs/cgroup", path));
             } else if has("memory") {
-                group.memory.extend(up("/sys/fs/cgroup/memory", path));
+                group.memory.extend(group_and_parents("/sys/fs/cgroup/memory", path));
             } else if has("cpu") {
-                group.cpu.extend(up("/sys/fs/cgroup/cpu", path));
+                group.cpu.extend(group_and_parents("/sys/fs/cgroup/cpu", path));
             }
         }
         group
@@ -107,16 +107,6 @@ impl<'a> Group<'a> {
         });
         quotas.reduce(f64::min)
     }
-}
-
-/// A group's directory and those above it. In a container the path may be the host's, and only the mount point exists.
-fn up(root: &str, path: &str) -> Vec<PathBuf> {
-    let below = Path::new(path.trim_start_matches('/'));
-    let inside = below
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_)));
-    let below = if inside { below } else { Path::new("") };
-    below.ancestors().map(|part| Path::new(root).join(part)).collect()
 }
 
 fn number(text: &str, name: &str) -> Option<u64> {

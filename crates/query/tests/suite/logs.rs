@@ -1,21 +1,17 @@
 //! Log records through slices, parts and merged parts: SQL gives back what was committed, byte by byte.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::TimestampNanosecondType;
-use futures::TryStreamExt;
-use lake::segment::Rows;
-use lake::{Commit, CompactionOptions, Lake, Wanted};
+use lake::Lake;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use query::QueryEngine;
-use schema::sparse::SparseBatch;
 use schema::{Dataset, TenantId};
 
-use crate::fixture::{empty_lake, options};
+use crate::fixture::{self, empty_lake, options};
 
 /// A row: time and observed time (ns), body.
 type Record = (i64, Option<i64>, Option<String>);
@@ -47,36 +43,15 @@ impl World {
             ("resource_id", id, false),
         ])
         .unwrap();
-        let rows = Rows {
-            tenant: TenantId::default(),
-            dataset: Dataset::Logs,
-            batch: SparseBatch::from_dense(&batch).unwrap(),
-        };
-        let commit = Commit {
-            rows: vec![rows],
-            ..Commit::default()
-        };
-        self.lake.commit(commit).await.unwrap();
+        fixture::commit(&self.lake, [(Dataset::Logs, batch)]).await;
     }
 
     async fn compact(&self) -> u64 {
-        let options = CompactionOptions {
-            target_rows: 1,
-            max_rows: 1_000_000,
-            max_slice_age: Duration::ZERO,
-            lease_ttl: Duration::from_secs(10),
-            grace: Duration::ZERO,
-        };
-        let report = self
-            .lake
-            .compact(&TenantId::default(), Dataset::Logs, &options, Wanted::UpTo(i64::MAX))
-            .await;
-        report.unwrap().unwrap().runs
+        fixture::compact(&self.lake, Dataset::Logs).await
     }
 
     async fn sql(&self, sql: &str) -> Vec<RecordBatch> {
-        let result = self.engine.sql(&TenantId::default(), sql).await.unwrap();
-        result.stream.try_collect().await.unwrap()
+        fixture::ask(&self.engine, sql).await
     }
 
     /// All rows that match, sorted.

@@ -2,7 +2,6 @@
 //! as it was sent or in a part among the points of its series.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
@@ -10,17 +9,14 @@ use arrow::array::{
 };
 use arrow::datatypes::{Float64Type, UInt64Type};
 use arrow::util::pretty::pretty_format_batches;
-use futures::TryStreamExt;
-use lake::segment::Rows;
-use lake::{Commit, CompactionOptions, Lake, Wanted};
+use lake::Lake;
 use query::QueryEngine;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use schema::Dataset;
 use schema::columns::item_field;
-use schema::sparse::SparseBatch;
-use schema::{Dataset, TenantId};
 
-use crate::fixture::{empty_lake, options};
+use crate::fixture::{self, empty_lake, options};
 
 const START: i64 = 1_750_000_000_000_000_000;
 const SERIES: u8 = 12;
@@ -58,19 +54,11 @@ impl World {
     }
 
     async fn commit(&self, batches: Vec<(Dataset, Columns<'_>)>) {
-        let rows = batches.into_iter().map(|(dataset, columns)| Rows {
-            tenant: TenantId::default(),
-            dataset,
-            batch: SparseBatch::from_dense(&RecordBatch::try_from_iter_with_nullable(columns).unwrap()).unwrap(),
+        let batches = batches.into_iter().map(|(dataset, columns)| {
+            let batch = RecordBatch::try_from_iter_with_nullable(columns);
+            (dataset, batch.unwrap())
         });
-        let rows = rows.collect();
-        self.lake
-            .commit(Commit {
-                rows,
-                ..Commit::default()
-            })
-            .await
-            .unwrap();
+        fixture::commit(&self.lake, batches).await;
     }
 
     /// Rows of the series: two metrics.
@@ -149,26 +137,13 @@ impl World {
     }
 
     async fn compact(&self) {
-        let options = CompactionOptions {
-            target_rows: 1,
-            max_rows: 1_000_000,
-            max_slice_age: Duration::ZERO,
-            lease_ttl: Duration::from_secs(10),
-            grace: Duration::ZERO,
-        };
-        let tenant = TenantId::default();
         for dataset in [Dataset::MetricSeries, Dataset::MetricSamples, Dataset::MetricHistograms] {
-            let report = self
-                .lake
-                .compact(&tenant, dataset, &options, Wanted::UpTo(i64::MAX))
-                .await;
-            report.unwrap().unwrap();
+            fixture::compact(&self.lake, dataset).await;
         }
     }
 
     async fn ask(&self, sql: &str) -> String {
-        let result = self.engine.sql(&TenantId::default(), sql).await.unwrap();
-        let batches: Vec<RecordBatch> = result.stream.try_collect().await.unwrap();
+        let batches = fixture::ask(&self.engine, sql).await;
         pretty_format_batches(&batches).unwrap().to_string()
     }
 

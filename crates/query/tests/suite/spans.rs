@@ -3,22 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use futures::TryStreamExt;
-use lake::segment::Rows;
-use lake::{Commit, CompactionOptions, Lake, Wanted};
+use lake::Lake;
 use query::{QueryEngine, QueryError, QueryOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use schema::sparse::SparseBatch;
 use schema::{Dataset, TenantId};
 
-use crate::fixture::{empty_lake, options};
+use crate::fixture::{self, empty_lake, options};
 
 const START: i64 = 1_750_000_000_000_000_000;
 
@@ -89,37 +86,15 @@ impl World {
             ("resource_id", fixed(spans.iter().map(|_| [7u8; 16])), false),
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
-        let rows = Rows {
-            tenant: TenantId::default(),
-            dataset: Dataset::Spans,
-            batch: SparseBatch::from_dense(&batch).unwrap(),
-        };
-        let rows = vec![rows];
-        self.lake
-            .commit(Commit {
-                rows,
-                ..Commit::default()
-            })
-            .await
-            .unwrap();
+        fixture::commit(&self.lake, [(Dataset::Spans, batch)]).await;
     }
 
     async fn compact(&self) -> u64 {
-        let options = CompactionOptions {
-            target_rows: 1,
-            max_rows: 1_000_000,
-            max_slice_age: Duration::ZERO,
-            lease_ttl: Duration::from_secs(10),
-            grace: Duration::ZERO,
-        };
-        let (tenant, wanted) = (TenantId::default(), Wanted::UpTo(i64::MAX));
-        let report = self.lake.compact(&tenant, Dataset::Spans, &options, wanted).await;
-        report.unwrap().unwrap().runs
+        fixture::compact(&self.lake, Dataset::Spans).await
     }
 
     async fn query(&self, sql: &str) -> Vec<RecordBatch> {
-        let result = self.engine.sql(&TenantId::default(), sql).await.unwrap();
-        result.stream.try_collect().await.unwrap()
+        fixture::ask(&self.engine, sql).await
     }
 
     /// Spans by SQL, sorted.
