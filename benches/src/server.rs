@@ -138,6 +138,12 @@ impl Server {
         process::ThreadCpu::watch(self.child.id(), "background")
     }
 
+    /// CPU time of the threads that answer queries: from now on.
+    pub fn queries(&self) -> process::ThreadCpu {
+        // The name is given where the binary makes its runtimes.
+        process::ThreadCpu::watch(self.child.id(), "query")
+    }
+
     /// Peak resident memory in bytes.
     ///
     /// # Errors
@@ -168,6 +174,16 @@ impl Server {
             "the server did not stop in {} s after SIGTERM; it was killed",
             STOP_LIMIT.as_secs()
         )
+    }
+
+    /// Kills it without warning (SIGKILL).
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn kill(mut self) -> Result<Launch> {
+        self.child.kill().context("killing the server")?;
+        self.child.wait().context("waiting for the killed server")?;
+        Ok(self.launch.clone())
     }
 
     async fn await_ready(&mut self, begun: Instant) -> Result<()> {

@@ -66,7 +66,7 @@ impl Bench {
         let bundle = self.load(signal, self.items(signal))?;
         let server = self.launch(signal.name()).start().await?;
         let idle = server.cpu()?;
-        let background = server.background();
+        let (background, queries) = (server.background(), server.queries());
         let endpoint = server.otlp();
         let connections = self.options.connections;
         let mut outcome = send(Run {
@@ -95,7 +95,9 @@ impl Bench {
                 signal.name()
             ));
         }
-        let all_cpu = server.cpu()?.saturating_sub(idle);
+        // Only the counting above asked anything; what that took is no work of storing.
+        let all_cpu = server.cpu()?.saturating_sub(idle).saturating_sub(queries.total());
+        drop(queries);
         self.at_rest(signal, outcome.acked, all_cpu, stored, bytes, &server)?;
         self.found(signal, &server, outcome.acked, "after compaction").await;
         Ok((server, bundle))

@@ -1,16 +1,17 @@
-//! A trace by its id: warm, as the first question to a cold process, and how long that process took to be ready.
+//! A trace by its id: warm, as the first question to a cold process, and how long that process took to be ready. Then
+//! how long nothing was accepted when the process was killed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::Bench;
 use crate::bundle::Bundle;
-use crate::load::Signal;
 use crate::load::spans::KnownTrace;
+use crate::load::{Request, Signal};
 use crate::report::{Better, Figure, number};
-use crate::send::quantile;
-use crate::server::Server;
+use crate::send::{Answer, Clients, quantile};
+use crate::server::{Launch, Server};
 
 /// Lookups before the timed ones.
 const WARM_UP: usize = 50;
@@ -18,6 +19,9 @@ const WARM_UP: usize = 50;
 const TIMED: usize = 200;
 /// Restarts, each with one cold lookup; the median counts.
 const RESTARTS: usize = 5;
+/// Spans of the load whose requests are sent to a process before and after it is killed: each once, since one that is
+/// repeated is not stored again.
+const FEW: u64 = 20_000;
 
 impl Bench {
     /// The phase by itself: ingests first (those figures are reported too).
@@ -72,6 +76,28 @@ impl Bench {
             0.2,
             Better::Lower,
         ));
+        self.killed(launch, &held).await
+    }
+
+    /// From `kill -9` of a process that takes requests to the first acknowledgement by its successor.
+    async fn killed(&mut self, mut launch: Launch, held: &str) -> Result<()> {
+        let small = self.load(Signal::Traces, FEW)?;
+        let requests = small.read()?.collect::<Result<Vec<_>>>()?;
+        small.discard();
+        let mut away = Vec::new();
+        for [before, after] in requests.as_chunks::<2>().0.iter().take(RESTARTS) {
+            let server = launch.start().await?;
+            // A log of the catalog that was not yet written back is part of what the successor finds.
+            deliver(&server, before).await?;
+            let begun = Instant::now();
+            let server = server.kill()?.start().await?;
+            deliver(&server, after).await?;
+            away.push(begun.elapsed());
+            launch = server.stop().await?;
+        }
+        let title = format!("kill -9 to the next ack with {held} spans stored, median of {RESTARTS}");
+        let median = quantile(&mut away, 0.5).as_secs_f64();
+        self.figure(Figure::goal(title, "s", median, 1.0, Better::Lower));
         Ok(())
     }
 
@@ -93,6 +119,15 @@ impl Bench {
                 wrong.len()
             ));
         }
+    }
+}
+
+/// Sends one request over a new connection.
+async fn deliver(server: &Server, request: &Request) -> Result<()> {
+    let clients = Clients::connect(&server.otlp(), Signal::Traces, 1).await?;
+    match clients.send(0, request.bytes.clone()).await {
+        Answer::Acked => Ok(()),
+        answer => bail!("a request to a server that is ready was not accepted: {answer:?}"),
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// The oldest request may wait so long, beside what the store and the pause between commits take, before new ones
-/// are refused.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// are refused. Short, because a queue in front of a busy processor adds nothing to what is taken (decision 0014 has
+/// the measurements).
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A commit under way and the one behind it: a request waits for two at most where nothing is short.
 const COMMITS: u32 = 2;
@@ -97,12 +98,12 @@ mod tests {
         let interval = Duration::from_millis(10);
         assert!(!queue.is_slow(at(9000), interval), "nobody waits");
         let first = queue.enter(at(0));
-        let second = queue.enter(at(100));
-        assert!(!queue.is_slow(at(220), interval));
-        assert!(queue.is_slow(at(221), interval));
+        let second = queue.enter(at(30));
+        assert!(!queue.is_slow(at(40), interval));
+        assert!(queue.is_slow(at(41), interval));
         drop(first);
-        assert!(!queue.is_slow(at(320), interval), "the second came later");
-        assert!(queue.is_slow(at(321), interval));
+        assert!(!queue.is_slow(at(70), interval), "the second came later");
+        assert!(queue.is_slow(at(71), interval));
         drop(second);
         assert!(!queue.is_slow(at(9000), interval));
     }
@@ -114,8 +115,8 @@ mod tests {
             queue.stored(Duration::from_millis(300));
         }
         let _place = queue.enter(begun);
-        assert!(!queue.is_slow(begun + Duration::from_millis(750), Duration::ZERO));
-        assert!(queue.is_slow(begun + Duration::from_millis(850), Duration::ZERO));
+        assert!(!queue.is_slow(begun + Duration::from_millis(600), Duration::ZERO));
+        assert!(queue.is_slow(begun + Duration::from_millis(650), Duration::ZERO));
         // It became quick again.
         for _ in 0..100 {
             queue.stored(Duration::from_millis(5));
