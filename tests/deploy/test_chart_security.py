@@ -102,6 +102,16 @@ def test_administration_is_not_exposed():
     assert paths and not [path for path in paths if "/api/v1/admin/deletions".startswith(path.rstrip("/") + "/") or path == "/"]
 
 
+def test_outside_the_cluster_there_is_only_otlp():
+    """The API has no authentication of its own: no Service that the world may reach has a port besides OTLP's."""
+    services = find(objects(CASES["everything"]), "Service")
+    outside = [it for it in services if it["spec"].get("type", "ClusterIP") != "ClusterIP"]
+    assert [it["metadata"]["name"] for it in outside] == ["otlp-service-external"]
+    assert {port["port"] for it in outside for port in it["spec"]["ports"]} == {4317, 4318}
+    inside = next(it for it in services if it["metadata"]["name"] == "otlp-service")
+    assert {4317, 4318, 8080, 9090} <= {port["port"] for port in inside["spec"]["ports"]}
+
+
 def test_mesh_denies_by_default():
     policy = find(objects(CASES["istio"]), "AuthorizationPolicy", "otlp-service")["spec"]
     assert policy["action"] == "ALLOW"
