@@ -105,8 +105,9 @@ const READ_AWAY_BYTES: usize = 1 << 20;
 async fn read_away(body: Body) {
     let mut pieces = body.into_data_stream();
     let mut read = 0;
-    // Whether it is too long or breaks off: the answer is the same, and the connection ends.
-    while let (true, Some(Ok(piece))) = (read < READ_AWAY_BYTES, pieces.next().await) {
+    while read < READ_AWAY_BYTES {
+        // Whether it ends or breaks off: the answer is the same.
+        let Some(Ok(piece)) = pieces.next().await else { break };
         read += piece.len();
     }
 }

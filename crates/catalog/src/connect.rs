@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqliteConnection};
 
 use crate::db::{Connections, Pools};
 use crate::gate::{Access, Pass};
-use crate::{CatalogError, CatalogUrl, Result, segments};
+use crate::{CatalogError, CatalogUrl, Result, create_directories, segments};
 
 /// How to use the database's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Catalog {
 
 async fn sqlite_file(path: &Path, options: ConnectOptions) -> Result<Connections> {
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory).map_err(|error| CatalogError::Refused(error.into()))?;
+        create_directories(directory).map_err(|error| CatalogError::Refused(error.into()))?;
     }
     let common = SqliteConnectOptions::new()
         .filename(path)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use schema::UnixNanos;
 
 use crate::db::{Kind, Rows, Tx, Value};
-use crate::{Catalog, CatalogError, Freed, GcEntry, NewPart, Result, deletions, retention, rules, segments};
+use crate::{Catalog, CatalogError, Collected, GcEntry, NewPart, Result, deletions, retention, rules, segments};
 
 /// How long the path of an orphan stays taken: no process stands still for 30 days between a put and its commit.
 const CONDEMNED_FOR: Duration = Duration::from_secs(30 * 86_400);
@@ -35,16 +35,17 @@ impl Catalog {
     }
 
     /// Forgets objects that have been deleted from the store: their queue entries, their rows, and the snapshots that
-    /// can no longer be read without them. Deletions and retention learn of it in the same transaction; returned is what
-    /// retention owed and now has done. Ids that are not in the queue are ignored.
+    /// can no longer be read without them. Deletions and retention learn of it in the same transaction. Ids that are not in the queue
+    /// are ignored, and not counted in what is returned.
     ///
     /// # Errors
     /// [`CatalogError::Unavailable`](crate::CatalogError::Unavailable) when the database does not answer.
-    pub async fn gc_done(&self, ids: &[i64]) -> Result<Vec<Freed>> {
+    pub async fn gc_done(&self, ids: &[i64]) -> Result<Collected> {
         let mut tx = self.pools.begin_write().await?;
         let list = tx.dialect().list(1);
-        let sql = format!("DELETE FROM gc_queue WHERE id {list} RETURNING kind, object_id, path");
+        let sql = format!("DELETE FROM gc_queue WHERE id {list} RETURNING kind, object_id, path, byte_size");
         let (mut segments, mut parts, mut paths) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bytes = 0_i64;
         for row in tx.fetch(sql, vec![Value::Ints(ids.to_vec())]).await? {
             let objects = if row.text(0)? == "part" {
                 &mut parts
@@ -53,7 +54,9 @@ impl Catalog {
             };
             objects.push(row.int(1)?);
             paths.push(row.text(2)?);
+            bytes = bytes.saturating_add(row.int(3)?);
         }
+        let objects = paths.len() as u64;
         deletions::objects_gone(&mut tx, paths).await?;
         let freed = retention::pay(&mut tx, &segments, &parts).await?;
         if !parts.is_empty() {
@@ -75,7 +78,7 @@ impl Catalog {
             .await?;
         }
         tx.commit().await?;
-        Ok(freed)
+        Ok(Collected { objects, bytes, freed })
     }
 
     /// Number and bytes of the objects that wait for deletion, due or not.

@@ -502,6 +502,17 @@ pub struct RetentionState {
     pub proven_at: Option<UnixNanos>,
 }
 
+/// Objects that left the queue of those that wait for deletion.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// How many.
+    pub objects: u64,
+    /// Their bytes as stored.
+    pub bytes: i64,
+    /// What of them retention owed, and now has done.
+    pub freed: Vec<Freed>,
+}
+
 /// Bytes of expired rows that are gone from the store with their object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freed {

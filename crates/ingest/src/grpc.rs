@@ -142,8 +142,8 @@ async fn handle(
     let tenant = tenant_of(&parts.headers)?;
     let options = ingest.options();
     let sent = read_body(
+        &parts,
         body,
-        parts.version,
         options.max_request_bytes + PREFIX,
         ingest.admit(),
         ingest.account(),

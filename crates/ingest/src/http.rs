@@ -6,7 +6,9 @@
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -19,7 +21,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::accept::{busy, telemetry_signal};
 use crate::decompress::Encoding;
-use crate::receive::{Received, decompress, read_body};
+use crate::receive::{Received, decompress, read_away, read_body};
 use crate::{Accepted, Ingest, IngestError};
 
 /// The header that names the tenant.
@@ -66,15 +68,21 @@ fn cors(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
         ])
+        // Without it a sender in a browser cannot see how long to wait.
+        .expose_headers([header::RETRY_AFTER])
         .max_age(std::time::Duration::from_secs(7200))
 }
 
-async fn wrong_method() -> Response {
+async fn wrong_method(State(ingest): State<Ingest>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    read_away(&parts, &mut body, ingest.options().max_request_bytes).await;
     let text = "send telemetry with POST\n";
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], text).into_response()
 }
 
-async fn wrong_path() -> Response {
+async fn wrong_path(State(ingest): State<Ingest>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    read_away(&parts, &mut body, ingest.options().max_request_bytes).await;
     let text = "this is the OTLP/HTTP receiver: POST to /v1/traces, /v1/metrics or /v1/logs\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
@@ -112,14 +120,19 @@ impl Format {
 
 async fn export(State(ingest): State<Ingest>, signal: Signal, request: Request) -> Response {
     let started = Instant::now();
-    // Without a usable content type the answer is JSON, which anybody can read.
-    let format = Format::of(request.headers());
+    let (parts, mut body) = request.into_parts();
+    let format = Format::of(&parts.headers);
+    let head = format.clone().and_then(|format| Head::of(&parts.headers, format));
     let mut received = 0;
-    let outcome = match &format {
-        Ok(format) => handle(&ingest, signal, *format, request, &mut received).await,
-        Err(error) => Err(error.clone()),
+    let outcome = match head {
+        Ok(head) => handle(&ingest, signal, head, &parts, body, &mut received).await,
+        Err(error) => {
+            read_away(&parts, &mut body, ingest.options().max_request_bytes).await;
+            Err(error)
+        }
     };
     let status = status_of(&outcome);
+    // Without a usable content type the answer is JSON, which anybody can read.
     let response = respond(format.unwrap_or(Format::Json), signal, outcome);
     ingest.inner.telemetry.request(
         telemetry_signal(signal),
@@ -131,45 +144,55 @@ async fn export(State(ingest): State<Ingest>, signal: Signal, request: Request) 
     response
 }
 
+/// What the headers of a request say of its body.
+struct Head {
+    format: Format,
+    tenant: TenantId,
+    encoding: Encoding,
+}
+
+impl Head {
+    fn of(headers: &HeaderMap, format: Format) -> Result<Self, IngestError> {
+        let tenant = tenant_of(headers)?;
+        let encoding = match headers.get(header::CONTENT_ENCODING) {
+            None => Encoding::Identity,
+            Some(value) => {
+                let name = value.to_str().unwrap_or("?");
+                Encoding::parse(name).ok_or_else(|| {
+                    IngestError::Unsupported(format!(
+                        "content encoding {name:?} is not supported; use gzip, zstd or deflate"
+                    ))
+                })?
+            }
+        };
+        Ok(Self {
+            format,
+            tenant,
+            encoding,
+        })
+    }
+}
+
 async fn handle(
     ingest: &Ingest,
     signal: Signal,
-    format: Format,
-    request: Request,
+    head: Head,
+    parts: &Parts,
+    body: Body,
     received: &mut u64,
 ) -> Result<Accepted, IngestError> {
-    let (parts, body) = request.into_parts();
-    let tenant = tenant_of(&parts.headers)?;
-    let encoding = match parts.headers.get(header::CONTENT_ENCODING) {
-        None => Encoding::Identity,
-        Some(value) => {
-            let name = value.to_str().unwrap_or("?");
-            Encoding::parse(name).ok_or_else(|| {
-                IngestError::Unsupported(format!(
-                    "content encoding {name:?} is not supported; use gzip, zstd or deflate"
-                ))
-            })?
-        }
-    };
     let options = ingest.options();
-    let sent = read_body(
-        body,
-        parts.version,
-        options.max_request_bytes,
-        ingest.admit(),
-        ingest.account(),
-    )
-    .await?;
+    let sent = read_body(parts, body, options.max_request_bytes, ingest.admit(), ingest.account()).await?;
     *received = sent.body.len() as u64;
-    let request = match encoding {
+    let request = match head.encoding {
         Encoding::Identity => sent,
         encoding => decompress(encoding, sent, options.max_decompressed_bytes)?,
     };
-    let request = match format {
+    let request = match head.format {
         Format::Protobuf => request,
         Format::Json => transcode(signal, request)?,
     };
-    ingest.accept_received(tenant, signal, request).await
+    ingest.accept_received(head.tenant, signal, request).await
 }
 
 /// OTLP/JSON becomes protobuf first, so that there is one decoder.

@@ -2,12 +2,14 @@
 //!
 //! A request that finds no room is answered at once over HTTP/2, where the rest of it need not be sent (RFC 9113, section 8.1).
 //! Over HTTP/1.1 it is read to its end and dropped piece by piece: an answer to a sender that is still sending
-//! would reach it as a broken connection.
+//! would reach it as a broken connection, and it would repeat what can never succeed.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Version;
+use axum::http::request::Parts;
+use axum::http::{Version, header};
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -24,11 +26,40 @@ pub(crate) struct Received {
     pub memory: Reservation,
 }
 
-/// Reads a body of at most `limit` bytes, of a request that was `admitted` or not and came by this version of HTTP. What it was
-/// admitted with is given back in the end.
+/// Of a request that is refused, the most that is read away: so many times the limit of a body, for so long.
+const READ_AWAY_LIMITS: usize = 4;
+const READ_AWAY_TIME: Duration = Duration::from_secs(10);
+
+/// Whether a sender hears an answer only once it has sent everything.
+fn hears_at_the_end(parts: &Parts) -> bool {
+    // Who asks whether to go on at all (RFC 9110, section 10.1.1) has not begun to send.
+    parts.version < Version::HTTP_2 && !parts.headers.contains_key(header::EXPECT)
+}
+
+/// Reads what a refused request still sends and drops it, where its sender would not hear the answer otherwise. A body that goes far
+/// beyond the `limit` of bodies, or comes too slowly, ends with its connection.
+pub(crate) async fn read_away(parts: &Parts, body: &mut Body, limit: usize) {
+    let most = limit.saturating_mul(READ_AWAY_LIMITS) as u64;
+    if !hears_at_the_end(parts) || body.size_hint().lower() > most {
+        return;
+    }
+    let reading = async {
+        let mut read = 0;
+        while read <= most {
+            // Whether it ends or breaks off: the answer is the same.
+            let Some(Ok(frame)) = body.frame().await else { break };
+            read += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+    };
+    // Whoever needs longer is told nothing more.
+    let _ = tokio::time::timeout(READ_AWAY_TIME, reading).await;
+}
+
+/// Reads the body of a request, of at most `limit` bytes, that was `admitted` or not. What it was admitted with is given back in the
+/// end.
 pub(crate) async fn read_body(
+    parts: &Parts,
     mut body: Body,
-    version: Version,
     limit: usize,
     admitted: Result<Reservation, IngestError>,
     account: &Account,
@@ -42,6 +73,7 @@ pub(crate) async fn read_body(
     // What the sender announces is reserved at once, so that many who send slowly do not share what is left.
     let announced = body.size_hint().exact();
     if announced.is_some_and(|bytes| bytes > limit as u64) {
+        read_away(parts, &mut body, limit).await;
         return Err(too_large());
     }
     let announced = announced.unwrap_or(0);
@@ -51,13 +83,15 @@ pub(crate) async fn read_body(
     };
     let mut pieces = Vec::new();
     let mut length = 0;
-    let stops_sending = version >= Version::HTTP_2;
-    while refused.is_none() || !stops_sending {
+    while refused.is_none() || hears_at_the_end(parts) {
         let Some(frame) = body.frame().await else { break };
         let frame = frame.map_err(|error| IngestError::Invalid(format!("the body could not be read: {error}")))?;
         let Ok(piece) = frame.into_data() else { continue };
         length += piece.len();
         if length > limit {
+            pieces.clear();
+            memory.shrink(u64::MAX);
+            read_away(parts, &mut body, limit).await;
             return Err(too_large());
         }
         if refused.is_none() {
@@ -158,15 +192,31 @@ mod tests {
         }
     }
 
+    fn parts(version: Version) -> Parts {
+        let request = axum::http::Request::post("/v1/traces").version(version);
+        request.body(()).unwrap().into_parts().0
+    }
+
     /// Reads a body of at most 80 bytes.
     async fn read(body: Body, account: &Account) -> Result<Received, IngestError> {
-        read_body(body, Version::HTTP_11, 80, Ok(account.empty()), account).await
+        read_body(&parts(Version::HTTP_11), body, 80, Ok(account.empty()), account).await
     }
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(data).unwrap();
         encoder.finish().unwrap()
+    }
+
+    /// Pieces of 10 bytes each, and how many of them nobody has read.
+    fn counted(number: usize) -> (Body, Arc<AtomicUsize>) {
+        let left = Arc::new(AtomicUsize::new(number));
+        let counting = Arc::clone(&left);
+        let pieces = std::iter::repeat_with(move || {
+            counting.fetch_sub(1, Ordering::Relaxed);
+            Ok::<_, io::Error>(Bytes::from_static(&[1; 10]))
+        });
+        (Body::from_stream(stream::iter(pieces.take(number))), left)
     }
 
     fn pieces(sizes: &[usize]) -> Body {
@@ -203,19 +253,40 @@ mod tests {
     async fn a_refused_body_is_read_to_its_end_only_where_it_must_be() {
         for (version, rest) in [(Version::HTTP_11, 0), (Version::HTTP_2, 2)] {
             let account = account(100);
-            let left = Arc::new(AtomicUsize::new(2));
-            let counted = {
-                let left = Arc::clone(&left);
-                std::iter::repeat_with(move || {
-                    left.fetch_sub(1, Ordering::Relaxed);
-                    Ok::<_, io::Error>(Bytes::from_static(&[1; 10]))
-                })
-            };
-            let body = Body::from_stream(stream::iter(counted.take(2)));
+            let (body, left) = counted(2);
             let refused = Err(IngestError::Busy(Duration::from_secs(1)));
-            let refused = read_body(body, version, 80, refused, &account).await.unwrap_err();
+            let refused = read_body(&parts(version), body, 80, refused, &account)
+                .await
+                .unwrap_err();
             assert!(matches!(refused, IngestError::Busy(_)), "{refused}");
             assert_eq!((left.load(Ordering::Relaxed), account.used()), (rest, 0), "{version:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_limit_is_read_away_within_bounds() {
+        let mut asks_first = parts(Version::HTTP_11);
+        asks_first
+            .headers
+            .insert(header::EXPECT, "100-continue".parse().unwrap());
+        // Of 20 pieces (200 bytes) all are read, of 100 (1,000 bytes) what four limits allow, the one that breaks them included.
+        let cases = [
+            (parts(Version::HTTP_11), 20, 0),
+            (parts(Version::HTTP_11), 100, 58),
+            (parts(Version::HTTP_2), 20, 11),
+            (asks_first, 20, 11),
+        ];
+        for (parts, pieces, unread) in cases {
+            let account = account(1000);
+            let (body, left) = counted(pieces);
+            let admitted = Ok(account.empty());
+            let refused = read_body(&parts, body, 80, admitted, &account).await.unwrap_err();
+            assert!(matches!(refused, IngestError::TooLarge { .. }), "{refused}");
+            assert_eq!(
+                (left.load(Ordering::Relaxed), account.used()),
+                (unread, 0),
+                "{parts:?}, {pieces}"
+            );
         }
     }
 

@@ -211,6 +211,12 @@ impl Lake {
         self.inner.compaction.reserve(wanted).await
     }
 
+    /// Whether a part is small enough to be rewritten here. A process with more memory may have made it.
+    pub(crate) fn can_rewrite(&self, part: &Part) -> bool {
+        // A part of one large slice may be over the share; what a row takes is guessed high.
+        memory_of_part(part) <= self.inner.compaction.share().saturating_mul(2)
+    }
+
     /// All rows of slices and parts, as they are merged, and the numbers of the rows with which each of them begins.
     pub(crate) async fn read_inputs(
         &self,

@@ -391,6 +391,7 @@ impl Work<'_> {
         parts: Vec<Part>,
     ) -> Result<u64, LakeError> {
         let mut deleted = 0;
+        let mut too_large = None;
         for chunk in chunks(&slices, self.options.max_rows) {
             let inputs = self.inputs(chunk, &[], 1);
             deleted += self.delete_from(question, matcher, &inputs).await?;
@@ -400,12 +401,24 @@ impl Work<'_> {
                 continue;
             }
             if matcher.count(question, Vec::new(), vec![part.clone()]).await? > 0 {
+                if !self.lake.can_rewrite(&part) {
+                    too_large.get_or_insert(part);
+                    continue;
+                }
                 let part = [part];
                 let inputs = self.inputs(&[], &part, part[0].level);
                 deleted += self.delete_from(question, matcher, &inputs).await?;
             }
         }
-        Ok(deleted)
+        match too_large {
+            None => Ok(deleted),
+            // A process with more memory takes the turn one day; those that were small enough are done.
+            Some(part) => Err(LakeError::Condition(MatchError::Failed(format!(
+                "{} has {} rows of {}, more than this process can rewrite within memory.limit; raise it, or run a process with \
+                 the role compact and more memory",
+                part.path, part.rows, self.dataset
+            )))),
+        }
     }
 
     /// Whether a part may hold rows of the trace that is to go; true for other conditions.

@@ -1,21 +1,23 @@
 //! What a process does for the lake by itself: compaction, retention, garbage collection.
 //!
-//! Every step is safe to run in many processes at once and to be cut off anywhere. `run` goes on until it is told to
+//! Every step is safe to run in many processes at once and to be cut off anywhere; leases see to it that it is done once all the
+//! same. `maintain` goes on until it is told to
 //! stop; errors are logged and tried again in the next round.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Backlog, Expired};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
 use schema::{Dataset, TenantId, UnixNanos};
 use tokio::sync::watch;
 
 use crate::compaction::{CompactionOptions, CompactionReport, Wanted, memory_of};
 use crate::proof::RetentionDebt;
+use crate::turn::{COLLECT, ORPHANS};
 use crate::{Lake, LakeError};
 
 /// How long rows of a tenant's dataset are kept; `None` for ever.
@@ -125,7 +127,7 @@ impl Lake {
                 () = stopped(&mut stop) => return,
                 _ = compaction.tick() => ("compaction", self.compact_due(&options.compaction, observer).await),
                 _ = gc.tick() => ("garbage collection", self.clean(&options, observer).await),
-                _ = orphans.tick() => ("orphan search", self.collect_orphans(options.orphan_grace, observer).await),
+                _ = orphans.tick() => ("orphan search", self.collect_orphans(&options, observer).await),
             };
             if let (work, Err(error)) = done {
                 observer.failed(work);
@@ -216,7 +218,7 @@ impl Lake {
     pub async fn clean(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
         // Each is worth doing if another fails.
         let expired = self.expire(options, observer).await;
-        let collected = self.collect(observer).await;
+        let collected = self.collect(options, observer).await;
         let proven = self.prove_retention(options, observer).await;
         let (catalog, clock) = (&self.inner.catalog, &*self.inner.clock);
         catalog.expire_requests(options.dedupe_window, clock).await?;
@@ -265,54 +267,92 @@ impl Lake {
         Some(self.before(if referred { kept + REFERENCE_MARGIN } else { kept }))
     }
 
-    /// Deletes queued objects whose grace period is over.
-    async fn collect(&self, observer: &dyn Observer) -> Result<(), LakeError> {
+    /// Deletes queued objects whose grace period is over, unless somebody else is at it.
+    async fn collect(&self, options: &MaintenanceOptions, observer: &dyn Observer) -> Result<(), LakeError> {
+        let now = self.inner.clock.now();
+        if self.inner.catalog.gc_due(now, 1).await?.is_empty() {
+            return Ok(());
+        }
+        let ttl = options.compaction.lease_ttl;
+        if let Some(turn) = self.turn_of(COLLECT.to_owned(), ttl).await? {
+            turn.during(self.collect_due(observer)).await?;
+        }
+        Ok(())
+    }
+
+    async fn collect_due(&self, observer: &dyn Observer) -> Result<(), LakeError> {
         loop {
             let now = self.inner.clock.now();
             let due = self.inner.catalog.gc_due(now, GC_BATCH).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            let mut done = Vec::with_capacity(due.len());
-            let mut bytes = 0;
-            for entry in &due {
-                match self.inner.store.delete(&Path::from(entry.path.as_str())).await {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {
-                        done.push(entry.id);
-                        bytes += entry.bytes as u64;
-                    }
-                    Err(error) => tracing::warn!(path = entry.path, %error, "object not deleted; it is tried again"),
-                }
-            }
-            for freed in self.inner.catalog.gc_done(&done).await? {
+            let gone = self.delete_objects(due.iter().map(|entry| entry.path.as_str())).await;
+            let done = due.iter().filter(|entry| gone.contains(&entry.path));
+            let done = done.map(|entry| entry.id).collect::<Vec<_>>();
+            let collected = self.inner.catalog.gc_done(&done).await?;
+            for freed in &collected.freed {
                 observer.freed(freed.dataset, freed.bytes.max(0) as u64);
             }
-            observer.collected(done.len() as u64, bytes);
+            observer.collected(collected.objects, collected.bytes.max(0) as u64);
             if done.len() < due.len() {
                 return Ok(());
             }
         }
     }
 
-    /// Deletes objects that no catalog row knows and that are too old to belong to a commit under way.
+    /// Deletes objects, many with one request where the store can do that, and returns the paths of those that are gone: deleted, or
+    /// not there to begin with. What fails is logged.
+    async fn delete_objects<'a>(&self, paths: impl Iterator<Item = &'a str>) -> HashSet<String> {
+        let paths = paths.map(|path| Ok(Path::from(path))).collect::<Vec<_>>();
+        let asked = paths.iter().flatten().map(Path::to_string).collect::<Vec<_>>();
+        let mut gone = HashSet::with_capacity(asked.len());
+        let mut deleting = self.inner.store.delete_stream(stream::iter(paths).boxed());
+        while let Some(outcome) = deleting.next().await {
+            match outcome {
+                Ok(path) => drop(gone.insert(path.to_string())),
+                // The local disk names the file.
+                Err(object_store::Error::NotFound { path, .. }) => {
+                    gone.extend(asked.iter().filter(|asked| path.ends_with(*asked)).cloned());
+                }
+                Err(error) => tracing::warn!(%error, "objects not deleted; it is tried again"),
+            }
+        }
+        gone
+    }
+
+    /// Deletes objects that no catalog row knows and that are too old to belong to a commit under way, unless somebody else is at
+    /// it.
     ///
     /// # Errors
     /// [`LakeError`]; what was deleted until then is deleted.
-    pub async fn collect_orphans(&self, grace: Duration, observer: &dyn Observer) -> Result<(), LakeError> {
+    pub async fn collect_orphans(
+        &self,
+        options: &MaintenanceOptions,
+        observer: &dyn Observer,
+    ) -> Result<(), LakeError> {
+        let ttl = options.compaction.lease_ttl;
+        if let Some(turn) = self.turn_of(ORPHANS.to_owned(), ttl).await? {
+            turn.during(self.delete_orphans(options.orphan_grace, observer)).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_orphans(&self, grace: Duration, observer: &dyn Observer) -> Result<(), LakeError> {
         let cutoff = self.before(grace);
         let mut objects = self.inner.store.list(None).chunks(GC_BATCH as usize);
         while let Some(chunk) = objects.next().await {
-            let mut old = Vec::new();
+            let mut old = BTreeMap::new();
             for object in chunk {
                 let object = object?;
                 if is_ours_and_older(&object, cutoff) {
-                    old.push((object.location.to_string(), object.size));
+                    old.insert(object.location.to_string(), object.size);
                 }
             }
             if old.is_empty() {
                 continue;
             }
-            let paths = old.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+            let paths = old.keys().cloned().collect::<Vec<_>>();
             let known = self.inner.catalog.known_objects(&paths).await?;
             let unknown = paths.into_iter().filter(|path| !known.contains(path));
             let (segments, parts): (Vec<_>, Vec<_>) = unknown.partition(|path| path.ends_with(".seg"));
@@ -320,13 +360,11 @@ impl Lake {
                 continue;
             }
             let now = self.inner.clock.now();
-            let orphans = self.inner.catalog.condemn(&segments, &parts, now).await?;
-            for (path, size) in old {
-                if orphans.contains(&path) {
-                    self.inner.store.delete(&Path::from(path.as_str())).await?;
-                    tracing::info!(path, "deleted an orphan");
-                    observer.collected(1, size);
-                }
+            let condemned = self.inner.catalog.condemn(&segments, &parts, now).await?;
+            let orphans = old.keys().filter(|path| condemned.contains(*path));
+            for path in self.delete_objects(orphans.map(String::as_str)).await {
+                tracing::info!(path, "deleted an orphan");
+                observer.collected(1, old.get(&path).copied().unwrap_or(0));
             }
         }
         Ok(())

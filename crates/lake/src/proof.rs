@@ -22,6 +22,7 @@ use object_store::path::Path;
 use schema::{Dataset, TenantId, UnixNanos};
 
 use crate::maintenance::{GC_BATCH, MaintenanceOptions, Observer, Retention, is_ours_and_older};
+use crate::turn::COLLECT;
 use crate::{Lake, LakeError};
 
 /// Rounds of garbage collection between two proofs: a scan lists the store, which costs a request per thousand objects.
@@ -94,7 +95,12 @@ impl Lake {
         let limited = |report: &RetentionReport| report.period.is_some();
         let is_stale = |report: &RetentionReport| report.state.proven_at.is_none_or(|at| at <= stale);
         if reports.iter().any(|report| limited(report) && is_stale(report)) {
-            let proven = self.prove(&reports, options).await?;
+            // A scan while somebody collects would find what is about to go.
+            let turn = self.turn_of(COLLECT.to_owned(), options.compaction.lease_ttl).await?;
+            let proven = match turn {
+                Some(turn) => turn.during(self.prove(&reports, options)).await?.unwrap_or_default(),
+                None => Vec::new(),
+            };
             if !proven.is_empty() {
                 self.inner.catalog.retention_proven(&proven, began).await?;
             }

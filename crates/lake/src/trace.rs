@@ -8,37 +8,67 @@ use schema::Dataset;
 
 use crate::part::index::{self, ENTRY_BYTES, Lookup};
 use crate::part::{self, BLOCK_ROWS};
-use crate::read::PartFile;
+use crate::read::{PartFile, PartReader};
 use crate::{Lake, LakeError, pick};
 
-impl Lake {
-    /// All rows that a part of spans has of a trace, as logical columns. Columns without a value may be missing.
+/// The blocks of a part that may hold rows of a trace, read one by one: a trace may be larger than memory.
+pub struct TraceBlocks {
+    part: Part,
+    trace_id: [u8; 16],
+    reader: PartReader,
+    blocks: std::vec::IntoIter<u32>,
+    kept: Vec<&'static str>,
+}
+
+impl TraceBlocks {
+    /// About how many bytes of the store the next blocks are, all together.
+    pub fn bytes(&self) -> u64 {
+        let rows = self.part.rows.max(1) as u64;
+        let asked = (self.blocks.len() as u64).saturating_mul(BLOCK_ROWS as u64).min(rows);
+        (self.part.bytes.max(0) as u64 / rows).saturating_mul(asked)
+    }
+
+    /// The rows of the next block that has any, as logical columns. Columns without a value may be missing.
     ///
     /// # Errors
     /// [`LakeError`] if the store fails or the part is damaged.
-    pub async fn trace_rows(&self, part: &Part, trace_id: &[u8; 16]) -> Result<Vec<RecordBatch>, LakeError> {
-        let rows = self.decode_trace_rows(part, trace_id).await;
-        rows.map_err(|error| error.of_object(&part.path))
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, LakeError> {
+        let found = self.decode_next().await;
+        found.map_err(|error| error.of_object(&self.part.path))
     }
 
-    async fn decode_trace_rows(&self, part: &Part, trace_id: &[u8; 16]) -> Result<Vec<RecordBatch>, LakeError> {
-        let blocks = self.trace_blocks(part, trace_id).await?;
-        let reader = self.part_reader(PartFile::from(part));
-        let rows = part.rows.max(0) as usize;
-        // What parents are told from has to be there.
-        let kept = part::block_columns(Dataset::Spans).iter();
-        let kept = kept.flat_map(|column| column.stored).copied().collect::<Vec<_>>();
-        let mut batches = Vec::with_capacity(blocks.len());
-        for block in blocks {
+    async fn decode_next(&mut self) -> Result<Option<RecordBatch>, LakeError> {
+        let rows = self.part.rows.max(0) as usize;
+        for block in self.blocks.by_ref() {
             let start = (block as usize * BLOCK_ROWS).min(rows);
             let block = start..(start + BLOCK_ROWS).min(rows);
-            let found = pick::rows_with(&reader, block, ("trace_id", trace_id), &kept).await?;
-            if let Some(batch) = found {
+            let wanted = ("trace_id", &self.trace_id[..]);
+            if let Some(batch) = pick::rows_with(&self.reader, block, wanted, &self.kept).await? {
                 // All rows of one trace in one block: enough to tell the parents.
-                batches.push(part::decode(Dataset::Spans, batch)?);
+                return Ok(Some(part::decode(Dataset::Spans, batch)?));
             }
         }
-        Ok(batches)
+        Ok(None)
+    }
+}
+
+impl Lake {
+    /// Where a part of spans may have rows of a trace.
+    ///
+    /// # Errors
+    /// [`LakeError`] if the store fails or the part is damaged.
+    pub async fn trace_rows(&self, part: &Part, trace_id: &[u8; 16]) -> Result<TraceBlocks, LakeError> {
+        let blocks = self.trace_blocks(part, trace_id).await;
+        let blocks = blocks.map_err(|error| error.of_object(&part.path))?;
+        // What parents are told from has to be there.
+        let kept = part::block_columns(Dataset::Spans).iter();
+        Ok(TraceBlocks {
+            part: part.clone(),
+            trace_id: *trace_id,
+            reader: self.part_reader(PartFile::from(part)),
+            blocks: blocks.into_iter(),
+            kept: kept.flat_map(|column| column.stored).copied().collect(),
+        })
     }
 
     /// Which blocks may hold the trace, ascending: one short read of the index.

@@ -1,4 +1,5 @@
-//! Whose turn it is to change the parts of a tenant's dataset: one process at a time, and one task at a time in it.
+//! Whose turn it is to change the parts of a tenant's dataset, or to collect garbage: one process at a time, and one task at a time
+//! in it.
 //!
 //! Between processes a lease of the catalog decides. It belongs to the process, so tasks of one process need a
 //! second answer: the set of what this process is working on. A turn is kept while the work lasts, however long that is;
@@ -16,7 +17,13 @@ use crate::{Lake, LakeError};
 /// What this process is working on, by name of the lease.
 pub(crate) type Busy = Mutex<HashSet<String>>;
 
-/// The right to change the parts of a dataset.
+/// The turn of whoever deletes objects that wait for it.
+pub(crate) const COLLECT: &str = "gc/objects";
+
+/// The turn of whoever looks for orphans.
+pub(crate) const ORPHANS: &str = "gc/orphans";
+
+/// The right to do what its lease names.
 pub(crate) struct Turn<'a> {
     lake: &'a Lake,
     pub lease: Lease,
@@ -39,14 +46,18 @@ impl Drop for BusyMark<'_> {
 const RENEWALS_PER_TTL: u32 = 3;
 
 impl Lake {
-    /// Takes the turn, or says that somebody else has it.
+    /// Takes the turn to change the parts of a dataset, or says that somebody else has it.
     pub(crate) async fn turn(
         &self,
         tenant: &TenantId,
         dataset: Dataset,
         ttl: Duration,
     ) -> Result<Option<Turn<'_>>, LakeError> {
-        let name = format!("compact/{tenant}/{dataset}");
+        self.turn_of(format!("compact/{tenant}/{dataset}"), ttl).await
+    }
+
+    /// Takes the turn of this name, or says that somebody else has it.
+    pub(crate) async fn turn_of(&self, name: String, ttl: Duration) -> Result<Option<Turn<'_>>, LakeError> {
         if !self.inner.busy.lock().insert(name.clone()) {
             return Ok(None);
         }

@@ -123,6 +123,15 @@ impl QueryEngine {
         &self.inner.lake
     }
 
+    /// Bytes that queries and what they remember hold together.
+    pub fn memory_used(&self) -> u64 {
+        self.inner.memory.used()
+    }
+
+    pub(crate) fn memory(&self) -> &Account {
+        &self.inner.memory
+    }
+
     /// What one query runs in: everything is shared but the pool, which counts what this query holds.
     pub(crate) fn runtime(&self) -> Arc<RuntimeEnv> {
         let pool = TrackConsumersPool::new(BudgetPool::new(&self.inner.memory), CONSUMERS);

@@ -14,6 +14,7 @@ mod chunks;
 mod coop;
 mod engine;
 mod error;
+mod holding;
 mod lookup;
 mod matching;
 mod names;
@@ -27,5 +28,6 @@ mod views;
 
 pub use engine::{QueryEngine, QueryOptions, QueryResult};
 pub use error::{QueryError, stream_error};
+pub use holding::FoundTrace;
 pub use matching::table_of;
 pub use trace::Trace;

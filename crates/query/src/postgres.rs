@@ -4,6 +4,7 @@
 //! a prepared statement sees a new snapshot at each execution. Off by default, and without authentication: listen on
 //! loopback, or put a proxy that authenticates in front.
 
+mod relay;
 mod statements;
 
 use std::fmt;
@@ -19,7 +20,6 @@ use datafusion_postgres::pgwire::api::auth::noop::NoopStartupHandler;
 use datafusion_postgres::pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
 use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use datafusion_postgres::pgwire::api::{ConnectionManager, PgWireServerHandlers};
-use datafusion_postgres::pgwire::tokio::process_socket;
 use schema::TenantId;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -131,7 +131,7 @@ pub async fn serve(engine: QueryEngine, tenant: TenantId, listener: TcpListener)
         };
         let handlers = Arc::clone(&handlers);
         serving.spawn(async move {
-            if let Err(error) = process_socket(socket, None, handlers).await {
+            if let Err(error) = relay::serve(socket, handlers).await {
                 tracing::debug!(%error, %peer, "a PostgreSQL connection broke");
             }
         });

@@ -10,6 +10,7 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use catalog::Part;
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::LakeError;
@@ -20,6 +21,7 @@ use schema::columns::{ATTRIBUTE_PREFIX, ATTRIBUTES_REST, AttributeType, SCOPE_PR
 use schema::sparse::SparseBatch;
 use schema::{Dataset, TenantId};
 
+use crate::holding::{FoundTrace, Holding};
 use crate::lookup::Lookup;
 use crate::partial::LeftOut;
 use crate::{QueryEngine, QueryError};
@@ -38,7 +40,8 @@ const CONCURRENT_PARTS: usize = 16;
 
 impl QueryEngine {
     /// All spans of a trace, or `None` if there is none. If none was found but objects are in quarantine that may hold some,
-    /// the trace is empty and partial. `range` (ns, inclusive) only narrows where to look.
+    /// the trace is empty and partial. `range` (ns, inclusive) only narrows where to look. A trace has the limits of any query: its
+    /// spans are rows, and what they and their answer take counts as `query.max_memory`.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -47,7 +50,7 @@ impl QueryEngine {
         tenant: &TenantId,
         trace_id: [u8; 16],
         range: Option<(i64, i64)>,
-    ) -> Result<Option<Trace>, QueryError> {
+    ) -> Result<Option<FoundTrace>, QueryError> {
         let _permit = self.admit().await?;
         let timeout = self.options().timeout;
         let found = tokio::time::timeout(timeout, self.find_trace(tenant, trace_id, range)).await;
@@ -59,7 +62,8 @@ impl QueryEngine {
         tenant: &TenantId,
         trace_id: [u8; 16],
         range: Option<(i64, i64)>,
-    ) -> Result<Option<Trace>, QueryError> {
+    ) -> Result<Option<FoundTrace>, QueryError> {
+        let holding = Holding::new(self.memory(), self.options());
         // One snapshot for both, but a time range must not hide resources, which are seen at other times.
         let snapshot = self
             .snapshot(tenant, &[Dataset::Spans, Dataset::Resources], None)
@@ -78,13 +82,13 @@ impl QueryEngine {
         // One after the other: all of them together may be more than memory holds.
         for slice in &slices {
             let rows = self.lake().slice(slice).await?;
-            batches.extend(select(&rows, &trace_id)?);
+            if let Some(found) = select(&rows, &trace_id)? {
+                holding.holds(&found)?;
+                batches.push(found);
+            }
         }
         let of_parts: Vec<Vec<RecordBatch>> = stream::iter(parts.cloned().collect::<Vec<_>>())
-            .map(|part| {
-                let engine = self.clone();
-                async move { engine.lake().trace_rows(&part, &trace_id).await }
-            })
+            .map(|part| self.rows_of_part(part, trace_id, &holding))
             .buffered(CONCURRENT_PARTS)
             .try_collect()
             .await?;
@@ -96,21 +100,39 @@ impl QueryEngine {
         }));
         let partial = left_out.reason();
         if batches.is_empty() {
-            return Ok(partial.map(|reason| Trace {
+            let nothing = partial.map(|reason| Trace {
                 resource_spans: Vec::new(),
                 partial: Some(reason),
-            }));
+            });
+            return Ok(nothing.map(|trace| FoundTrace::new(trace, holding.into_memory())));
         }
         let datasets = [Dataset::Resources];
         let resources = self.lookup(tenant, &snapshot, Dataset::Resources, &datasets).await?;
         let mut groups = Groups::new(resources);
-        for batch in &batches {
-            groups.add(batch).map_err(QueryError::from)?;
+        for batch in batches {
+            groups.add(&batch).map_err(QueryError::from)?;
         }
-        Ok(Some(Trace {
+        let trace = Trace {
             resource_spans: groups.finish(),
             partial,
-        }))
+        };
+        Ok(Some(FoundTrace::new(trace, holding.into_memory())))
+    }
+
+    async fn rows_of_part(
+        &self,
+        part: Part,
+        trace_id: [u8; 16],
+        holding: &Holding<'_>,
+    ) -> Result<Vec<RecordBatch>, QueryError> {
+        let mut blocks = self.lake().trace_rows(&part, &trace_id).await?;
+        holding.reads(blocks.bytes())?;
+        let mut found = Vec::new();
+        while let Some(rows) = blocks.next().await? {
+            holding.holds(&rows)?;
+            found.push(rows);
+        }
+        Ok(found)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Faults {
     pub put_count: AtomicUsize,
     /// Gets that began.
     pub get_count: AtomicUsize,
+    /// Objects that were asked to be deleted.
+    pub delete_count: Arc<AtomicUsize>,
 }
 
 /// The store. Clones share objects and faults.
@@ -121,7 +123,11 @@ impl ObjectStore for FaultyStore {
         if self.faults.fail_deletes.load(Ordering::SeqCst) {
             return locations.map(|_| Err(broken("delete"))).boxed();
         }
-        self.inner.delete_stream(locations)
+        let count = Arc::clone(&self.faults.delete_count);
+        let counted = locations.inspect(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        self.inner.delete_stream(counted.boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use otlp::model::TraceId;
-use query::{QueryEngine, Trace};
+use query::{FoundTrace, QueryEngine, Trace};
 use telemetry::{QueryStatus, Telemetry};
 
 use crate::ApiError;
@@ -94,7 +94,7 @@ impl Tempo {
         id: &str,
         parameters: &BTreeMap<String, String>,
         headers: &HeaderMap,
-    ) -> Result<Option<Trace>, ApiError> {
+    ) -> Result<Option<FoundTrace>, ApiError> {
         let tenant = tenant(headers)?;
         let id = parse_trace_id(id).map_err(ApiError::Invalid)?;
         let range = parse_range(parameters).map_err(ApiError::Invalid)?;
@@ -106,29 +106,29 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
     header_text(headers, header::ACCEPT).contains("application/protobuf")
 }
 
-fn respond(version: Version, protobuf: bool, found: Option<Trace>) -> Response {
-    let trace = match found {
-        None => return (StatusCode::NOT_FOUND, "trace not found\n").into_response(),
-        Some(Trace {
-            resource_spans,
-            partial: Some(reason),
-        }) if resource_spans.is_empty() => {
-            let body = format!("trace not found in what can be read; {reason}\n");
-            return (StatusCode::NOT_FOUND, [partial_header(&reason)], body).into_response();
-        }
-        Some(trace) => trace,
+fn respond(version: Version, protobuf: bool, found: Option<FoundTrace>) -> Response {
+    let Some(found) = found else {
+        return (StatusCode::NOT_FOUND, "trace not found\n").into_response();
     };
-    let (kind, body) = match (version, protobuf) {
+    let partial = found.trace.partial.as_deref().map(partial_header);
+    if let (true, Some(reason)) = (found.trace.resource_spans.is_empty(), &found.trace.partial) {
+        let body = format!("trace not found in what can be read; {reason}\n");
+        return (StatusCode::NOT_FOUND, [partial_header(reason)], body).into_response();
+    }
+    let (kind, body) = write(version, protobuf, &found.trace);
+    let mut response = ([(header::CONTENT_TYPE, kind)], found.into_body(body)).into_response();
+    response.headers_mut().extend(partial);
+    response
+}
+
+/// The media type and the bytes of an answer.
+fn write(version: Version, protobuf: bool, trace: &Trace) -> (&'static str, Vec<u8>) {
+    match (version, protobuf) {
         (Version::V1, true) => ("application/protobuf", protobuf::trace(&trace.resource_spans)),
-        (Version::V2, true) => ("application/protobuf", protobuf::trace_by_id_response(&trace)),
+        (Version::V2, true) => ("application/protobuf", protobuf::trace_by_id_response(trace)),
         (Version::V1, false) => ("application/json", json::trace(&trace.resource_spans)),
-        (Version::V2, false) => ("application/json", json::trace_by_id_response(&trace)),
-    };
-    let mut response = ([(header::CONTENT_TYPE, kind)], body).into_response();
-    response
-        .headers_mut()
-        .extend(trace.partial.as_deref().map(partial_header));
-    response
+        (Version::V2, false) => ("application/json", json::trace_by_id_response(trace)),
+    }
 }
 
 /// A trace id of 1 to 32 hexadecimal digits; missing digits are zeros on the left.

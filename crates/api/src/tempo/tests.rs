@@ -1,4 +1,5 @@
 use http_body_util::BodyExt;
+use memory::{Budget, Use};
 use otlp::model::{
     AnyValue, Event, KeyValue, Link, Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanKind, Status,
     StatusCode as Outcome,
@@ -127,10 +128,18 @@ async fn answers_by_version_and_accept() {
         (Version::V1, false, "application/json"),
         (Version::V2, false, "application/json"),
     ] {
-        let response = respond(version, protobuf, Some(example(Some("why"))));
+        let account = Budget::unlimited().account(Use::Query, 1 << 20);
+        let memory = account.try_reserve(1 << 20).unwrap();
+        let response = respond(version, protobuf, Some(FoundTrace::new(example(Some("why")), memory)));
         assert_eq!(response.status(), StatusCode::OK);
+        // What is held is what is still to be sent.
+        let held = account.used();
         assert_eq!(response.headers()[header::CONTENT_TYPE], kind);
         assert_eq!(response.headers()[PARTIAL_HEADER], "why");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!((held, account.used()), (body.len() as u64, held));
+        drop(body);
+        assert_eq!(account.used(), 0);
         let missing = respond(version, protobuf, None);
         assert_eq!(missing.status(), StatusCode::NOT_FOUND);
         assert_eq!(

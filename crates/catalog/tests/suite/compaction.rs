@@ -329,9 +329,13 @@ pub async fn objects_are_known_until_collected(database: Database) {
     let due = catalog.gc_due(i64::MAX, 10).await.unwrap();
     let mut ids: Vec<_> = due.iter().map(|entry| entry.id).collect();
     ids.push(12_345); // not in the queue: ignored
-    catalog.gc_done(&ids).await.unwrap();
-    catalog.gc_done(&ids).await.unwrap();
-    catalog.gc_done(&[]).await.unwrap();
+    let bytes = due.iter().map(|entry| entry.bytes).sum::<i64>();
+    let collected = catalog.gc_done(&ids).await.unwrap();
+    assert_eq!((collected.objects, collected.bytes), (due.len() as u64, bytes));
+    assert!(bytes > 0);
+    for again in [&ids[..], &[]] {
+        assert_eq!(catalog.gc_done(again).await.unwrap(), catalog::Collected::default());
+    }
     assert_eq!(catalog.gc_pending().await.unwrap(), (0, 0));
     assert_eq!(
         catalog.known_objects(&paths).await.unwrap(),

@@ -122,6 +122,7 @@ pub async fn bytes_are_deleted_when_their_object_is(database: Database) {
             .gc_done(&due.iter().map(|e| e.id).collect::<Vec<_>>())
             .await
             .unwrap()
+            .freed
     };
     expire("a", 10, NOW).await;
     assert_eq!(owed(&catalog, "a").await, (110, 0, 1_100));

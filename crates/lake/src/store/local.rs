@@ -4,6 +4,7 @@
 //! Here a put writes a temporary file, syncs it, renames it and syncs every directory whose entries changed; only
 //! then it returns. Reads, lists and deletes are those of `LocalFileSystem`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,15 +20,20 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 
 /// Directory of unfinished puts, inside the root; emptied at start.
 const TEMPORARY: &str = ".tmp";
+
+/// Directories remembered as durable; more than a lake uses in a day.
+const MOST_KNOWN: usize = 10_000;
 
 /// A directory that holds objects as files.
 #[derive(Debug)]
 pub struct LocalStore {
     inner: Arc<LocalFileSystem>,
     root: PathBuf,
+    durable: Arc<Durable>,
     next: AtomicU64,
 }
 
@@ -37,13 +43,13 @@ impl LocalStore {
     /// # Errors
     /// When the directory cannot be created or written.
     pub fn open(root: &FsPath) -> Result<Self> {
-        fs::create_dir_all(root).map_err(generic)?;
+        catalog::create_directories(root).map_err(generic)?;
         let temporary = root.join(TEMPORARY);
         match fs::remove_dir_all(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(generic(error)),
             _ => {}
         }
-        fs::create_dir_all(&temporary).map_err(generic)?;
+        catalog::create_directories(&temporary).map_err(generic)?;
         Self::beside(root)
     }
 
@@ -57,6 +63,7 @@ impl LocalStore {
         Ok(Self {
             inner,
             root,
+            durable: Arc::default(),
             next: AtomicU64::new(0),
         })
     }
@@ -75,42 +82,66 @@ impl fmt::Display for LocalStore {
     }
 }
 
-/// Creates the directories above `target` and syncs each parent that got a new entry.
-fn create_parents(root: &FsPath, target: &FsPath) -> io::Result<()> {
-    let Some(parent) = target.parent() else { return Ok(()) };
-    if parent.is_dir() {
-        return Ok(());
-    }
-    let mut missing = Vec::new();
-    let mut at = parent;
-    while at != root && !at.is_dir() {
-        missing.push(at.to_path_buf());
-        match at.parent() {
-            Some(up) => at = up,
-            None => break,
+/// Directories whose own entries are known to be on disk.
+#[derive(Debug, Default)]
+struct Durable(Mutex<HashSet<PathBuf>>);
+
+impl Durable {
+    /// Creates the directories between `root` and `target` and syncs the parent of each. That one is there already says nothing: who
+    /// made it may not have come to syncing yet. So only what this process synced itself is taken for durable.
+    fn create_parents(&self, root: &FsPath, target: &FsPath) -> io::Result<()> {
+        let Some(parent) = target.parent() else { return Ok(()) };
+        if self.0.lock().contains(parent) {
+            return Ok(());
         }
-    }
-    for directory in missing.iter().rev() {
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+        let chain = parent.ancestors().take_while(|directory| *directory != root);
+        let chain = chain.collect::<Vec<_>>();
+        for directory in chain.iter().rev() {
+            match fs::create_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            if let Some(up) = directory.parent() {
+                File::open(up)?.sync_all()?;
+            }
         }
-        if let Some(up) = directory.parent() {
-            File::open(up)?.sync_all()?;
+        let mut known = self.0.lock();
+        if known.len() >= MOST_KNOWN {
+            known.clear();
         }
+        known.extend(chain.into_iter().map(FsPath::to_path_buf));
+        Ok(())
     }
-    Ok(())
+
+    /// Nothing below a directory that vanished is there any more.
+    fn forget(&self) {
+        self.0.lock().clear();
+    }
 }
 
-fn durable_write(root: &FsPath, temporary: &FsPath, target: &FsPath, payload: &PutPayload) -> io::Result<()> {
+fn durable_write(
+    durable: &Durable,
+    root: &FsPath,
+    temporary: &FsPath,
+    target: &FsPath,
+    payload: &PutPayload,
+) -> io::Result<()> {
     let written = (|| {
         let mut file = File::create_new(temporary)?;
         for chunk in payload.iter() {
             file.write_all(chunk)?;
         }
         file.sync_all()?;
-        create_parents(root, target)?;
-        fs::rename(temporary, target)?;
+        durable.create_parents(root, target)?;
+        match fs::rename(temporary, target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody tidied up empty directories.
+                durable.forget();
+                durable.create_parents(root, target)?;
+                fs::rename(temporary, target)?;
+            }
+            renamed => renamed?,
+        }
         match target.parent() {
             Some(directory) => File::open(directory)?.sync_all(),
             None => Ok(()),
@@ -142,8 +173,9 @@ impl ObjectStore for LocalStore {
             .root
             .join(TEMPORARY)
             .join(format!("{}-{number}", std::process::id()));
-        let root = self.root.clone();
-        let written = tokio::task::spawn_blocking(move || durable_write(&root, &temporary, &target, &payload)).await;
+        let (root, durable) = (self.root.clone(), Arc::clone(&self.durable));
+        let writing = move || durable_write(&durable, &root, &temporary, &target, &payload);
+        let written = tokio::task::spawn_blocking(writing).await;
         match written {
             Ok(Ok(())) => Ok(PutResult {
                 e_tag: None,
@@ -213,6 +245,11 @@ mod tests {
             matches!(refused, object_store::Error::AlreadyExists { .. }),
             "{refused}"
         );
+        // Directories that somebody removed are made again.
+        store.delete(&path).await.unwrap();
+        fs::remove_dir_all(directory.path().join("a")).unwrap();
+        store.put(&path, "four".into()).await.unwrap();
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "four");
         fs::write(directory.path().join(TEMPORARY).join("left"), "x").unwrap();
         LocalStore::open(directory.path()).unwrap();
         assert_eq!(fs::read_dir(directory.path().join(TEMPORARY)).unwrap().count(), 0);

@@ -28,13 +28,17 @@ struct Observed {
 
 impl Observed {
     fn record<T>(&self, operation: &'static str, started: Instant, outcome: Result<T>) -> Result<T> {
-        let status = match &outcome {
-            Ok(_) => StoreStatus::Ok,
-            Err(object_store::Error::NotFound { .. }) => StoreStatus::NotFound,
-            Err(_) => StoreStatus::Error,
-        };
-        self.telemetry.store_operation(operation, status, started.elapsed());
+        self.telemetry
+            .store_operation(operation, status_of(&outcome), started.elapsed());
         outcome
+    }
+}
+
+const fn status_of<T>(outcome: &Result<T>) -> StoreStatus {
+    match outcome {
+        Ok(_) => StoreStatus::Ok,
+        Err(object_store::Error::NotFound { .. }) => StoreStatus::NotFound,
+        Err(_) => StoreStatus::Error,
     }
 }
 
@@ -81,15 +85,11 @@ impl ObjectStore for Observed {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        // One operation per object, though a store may take many in one request.
         let telemetry = self.telemetry.clone();
         let mut started = Instant::now();
         let deleted = self.inner.delete_stream(locations).inspect(move |outcome| {
-            let status = if outcome.is_ok() {
-                StoreStatus::Ok
-            } else {
-                StoreStatus::Error
-            };
-            telemetry.store_operation("delete", status, started.elapsed());
+            telemetry.store_operation("delete", status_of(outcome), started.elapsed());
             started = Instant::now();
         });
         deleted.boxed()

@@ -97,6 +97,42 @@ fn rest(batches: &[RecordBatch], (column, value): &(&str, String)) -> Vec<Row> {
     rows
 }
 
+/// A part that another process made may be too large to be rewritten here. It is left alone and said so; the rest is done.
+#[tokio::test]
+async fn a_part_that_is_too_large_waits_for_a_process_with_more_memory() {
+    let world = World::new();
+    let (small, large) = (world.process_with_memory(100_000).await, world.process().await);
+    let owner = tenant("a");
+    let large_batch = random_batch(Dataset::Spans, 1, 1_000, NOON, NOON + SECOND);
+    put(&large, &owner, 1, Dataset::Spans, large_batch.clone()).await;
+    large.compact(&owner, Dataset::Spans, &options(), ALL).await.unwrap();
+    let few = random_batch(Dataset::Spans, 2, 40, NOON, NOON + SECOND);
+    put(&large, &owner, 2, Dataset::Spans, few.clone()).await;
+    let batches = [large_batch, few];
+    let condition = condition(Dataset::Spans, &batches[1]);
+    let expected = rest(&batches, &condition);
+
+    let text = format!("{}={}", condition.0, condition.1);
+    let id = ask(&large, &owner, &[Dataset::Spans], DeletionTarget::Where(text)).await;
+    let tried = async |lake: &Lake| {
+        let matcher = Equals(lake.clone());
+        lake.advance_deletions(&options(), &matcher, &Tally::default()).await
+    };
+    let refused = tried(&small).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("memory.limit") && refused.contains("1000 rows"),
+        "{refused}"
+    );
+    assert_eq!(deletion(&small, id).await.state, DeletionState::Pending);
+    let left = 1_000 + rest(&batches[1..], &condition).len();
+    assert_eq!(visible(&small, &owner, Dataset::Spans).await.len(), left);
+    assert!((expected.len() + 1..1_040).contains(&left), "{left}");
+    world.clock.advance(120 * SECOND);
+    tried(&large).await.unwrap();
+    assert_eq!(deletion(&large, id).await.state, DeletionState::Done);
+    assert_eq!(visible(&small, &owner, Dataset::Spans).await, expected);
+}
+
 /// Nothing but garbage collection.
 fn collecting() -> MaintenanceOptions {
     MaintenanceOptions {

@@ -10,8 +10,8 @@ use arrow::array::RecordBatch;
 use catalog::{Catalog, CatalogUrl, ConnectOptions, Expired, RequestKey, Snapshot};
 use lake::segment::Rows;
 use lake::{
-    CacheSizes, Commit, Committed, CompactionOptions, CompactionReport, Lake, LakeError, Observer, Request, Stored,
-    Wanted,
+    CacheSizes, Commit, Committed, CompactionOptions, CompactionReport, Lake, LakeError, Means, Observer, Request,
+    Stored, Wanted,
 };
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -59,15 +59,25 @@ impl World {
 
     /// As [`Self::process`], on another store.
     pub async fn process_on(&self, store: Arc<dyn ObjectStore>) -> Lake {
-        self.build(store, self.clock.clone()).await
+        self.build(store, self.clock.clone(), Means::default()).await
     }
 
     /// As [`Self::process`], by another clock.
     pub async fn process_with_clock(&self, clock: Arc<dyn Clock>) -> Lake {
-        self.build(Arc::new(self.store.clone()), clock).await
+        self.build(Arc::new(self.store.clone()), clock, Means::default()).await
     }
 
-    async fn build(&self, store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Lake {
+    /// As [`Self::process`], with so many bytes for compactions.
+    pub async fn process_with_memory(&self, compaction: u64) -> Lake {
+        let means = Means {
+            compaction,
+            ..Means::default()
+        };
+        self.build(Arc::new(self.store.clone()), self.clock.clone(), means)
+            .await
+    }
+
+    async fn build(&self, store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>, means: Means) -> Lake {
         let number = self.processes.fetch_add(1, Ordering::SeqCst);
         let url = format!("sqlite://{}", self.directory.path().join("catalog.db").display());
         let options = ConnectOptions {
@@ -78,7 +88,8 @@ impl World {
             .await
             .unwrap();
         catalog.migrate().await.unwrap();
-        Lake::new(
+        Lake::with(
+            means,
             store,
             catalog,
             clock,

@@ -98,7 +98,9 @@ fn mutated_parts_are_errors() {
                     part.bytes = bytes;
                     let _ = lake.part_batches(&part).await;
                     if dataset == Dataset::Spans {
-                        let _ = lake.trace_rows(&part, &[7; 16]).await;
+                        if let Ok(mut blocks) = lake.trace_rows(&part, &[7; 16]).await {
+                            while let Ok(Some(_)) = blocks.next().await {}
+                        }
                     }
                     let reader = lake.part_reader(PartFile::from(&part));
                     if let Ok(footer) = reader.footer().await {

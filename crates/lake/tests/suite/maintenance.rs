@@ -306,6 +306,73 @@ async fn processes_share_the_work_without_losing_or_doubling_a_row() {
     assert!(tally.failures.lock().is_empty(), "{:?}", tally.failures.lock());
 }
 
+/// Every object is asked for once and counted once, whoever collects it: those that were replaced and those that nobody knows.
+#[tokio::test]
+async fn processes_share_the_garbage() {
+    let world = World::new();
+    let owner = tenant("a");
+    let writer = world.process().await;
+    let now = writer.clock().now();
+    let number_of = 1_200;
+    let mut replaced = Vec::new();
+    for number in 0..number_of {
+        let batch = random_batch(Dataset::Spans, number, 1, now, now + SECOND);
+        put(&writer, &owner, u128::from(number), Dataset::Spans, batch).await;
+        if number == number_of - 30 {
+            replaced = world.store.paths().await;
+            let _ = writer
+                .compact(&owner, Dataset::Spans, &fixture::options(), fixture::ALL)
+                .await
+                .unwrap();
+        }
+    }
+    let live = world.store.paths().await.len() - replaced.len();
+    for number in 0..40 {
+        let path = Path::from(format!("segments/2023/unknown-{number}.seg"));
+        world.store.put(&path, "lost".into()).await.unwrap();
+    }
+    world.clock.advance(3 * DAY);
+    let tally = Arc::new(Tally::default());
+    let (stop, stopped) = watch::channel(false);
+    let quiet = MaintenanceOptions {
+        compaction: CompactionOptions {
+            target_rows: i64::MAX,
+            max_slice_age: Duration::MAX,
+            ..fixture::options()
+        },
+        ..options()
+    };
+    let mut workers = Vec::new();
+    for _ in 0..3 {
+        let (lake, quiet, tally, stopped) = (
+            world.process().await,
+            quiet.clone(),
+            Arc::clone(&tally),
+            stopped.clone(),
+        );
+        workers.push(tokio::spawn(async move {
+            lake.maintain(quiet, tally.as_ref(), stopped).await
+        }));
+    }
+    let gone = replaced.len() + 40;
+    for _ in 0..2000 {
+        if tally.collected_objects.load(Ordering::SeqCst) as usize >= gone {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.send_replace(true);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let asked = world.store.faults.delete_count.load(Ordering::SeqCst);
+    let counted = tally.collected_objects.load(Ordering::SeqCst) as usize;
+    assert_eq!((asked, counted), (gone, gone));
+    assert_eq!(world.store.paths().await.len(), live);
+    assert!(tally.failures.lock().is_empty(), "{:?}", tally.failures.lock());
+}
+
 /// A clock that was set forth by a day a moment ago.
 #[derive(Debug)]
 struct JustSet(Arc<ManualClock>);

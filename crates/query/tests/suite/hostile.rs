@@ -43,12 +43,18 @@ fn mutated_statements_are_answered_or_refused() {
     );
 }
 
-/// `SELECT 1` as psql sends it after a start-up message.
-fn greeting() -> Vec<u8> {
+/// The start-up message of psql.
+fn startup() -> Vec<u8> {
     let parameters = b"user\0postgres\0database\0otlp\0\0";
     let mut bytes = ((8 + parameters.len()) as u32).to_be_bytes().to_vec();
     bytes.extend(196_608u32.to_be_bytes()); // protocol 3.0
     bytes.extend(parameters);
+    bytes
+}
+
+/// `SELECT 1` as psql sends it after a start-up message.
+fn greeting() -> Vec<u8> {
+    let mut bytes = startup();
     bytes.extend(b"Q\0\0\0\x0dSELECT 1\0X\0\0\0\x04");
     bytes
 }
@@ -76,6 +82,15 @@ fn mutated_connections_hurt_nobody_else() {
         runtime.block_on(talk(address, input));
         assert!(!server.is_finished());
     });
+    // A message that says it is long is not waited for, whether it is the first or a later one; nor is one that cannot be.
+    let mut later = startup();
+    later.extend(b"Q\x10\x00\x00\x00select ");
+    for (bytes, length) in [(b"\x7f\xff\xff\xff".to_vec(), 0x7fff_ffff_u32), (later, 0x1000_0000)] {
+        let answer = runtime.block_on(talk(address, &bytes));
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let reason = format!("a message of {length} bytes is longer");
+        assert!(text.contains("08P01") && text.contains(&reason), "{text}");
+    }
     let answer = runtime.block_on(talk(address, &greeting()));
     let completed = b"SELECT 1\0";
     assert!(

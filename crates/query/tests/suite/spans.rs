@@ -170,6 +170,7 @@ impl World {
                 .unwrap()
                 .unwrap();
             let found = found
+                .trace
                 .resource_spans
                 .iter()
                 .flat_map(|r| &r.scope_spans)
@@ -259,4 +260,64 @@ async fn scans_of_parents_are_limited() {
         query::stream_error(error),
         QueryError::LimitExceeded { what: "bytes read", .. }
     ));
+}
+
+/// A trace may be as large as a table: it is held to what any query is held to, in slices and in parts.
+#[tokio::test]
+async fn a_trace_has_the_limits_of_a_query() {
+    let world = World::new().await;
+    let trace = [9; 16];
+    let mut spans = random_spans(4, 30_000);
+    spans.iter_mut().for_each(|span| span.trace = trace);
+    let tenant = TenantId::default();
+    let limited = |options: QueryOptions| QueryEngine::new(world.lake.clone(), options).unwrap();
+    let refused = async |key: &str, options: QueryOptions| {
+        let engine = limited(options);
+        let error = engine.trace(&tenant, trace, None).await.unwrap_err();
+        let used = engine.memory_used();
+        assert_eq!(used, 0, "{error}");
+        match error {
+            QueryError::LimitExceeded { key: named, .. } if named == key => {}
+            other => panic!("not {key}: {other}"),
+        }
+    };
+    for compacted in [false, true] {
+        if compacted {
+            world.compact().await;
+        } else {
+            world.commit(&spans).await;
+        }
+        let max_memory = 8 << 20;
+        refused(
+            "query.max_memory",
+            QueryOptions {
+                max_memory,
+                ..options()
+            },
+        )
+        .await;
+        let max_rows = Some(29_999);
+        refused("query.max_rows", QueryOptions { max_rows, ..options() }).await;
+        if compacted {
+            let max_scan_bytes = 1000;
+            refused(
+                "query.max_scan_bytes",
+                QueryOptions {
+                    max_scan_bytes,
+                    ..options()
+                },
+            )
+            .await;
+        }
+        let engine = limited(QueryOptions {
+            max_rows: Some(30_000),
+            ..options()
+        });
+        let found = engine.trace(&tenant, trace, None).await.unwrap().unwrap();
+        assert!(engine.memory_used() > 30_000 * 100);
+        let body = found.into_body(vec![0; 1000]);
+        assert_eq!(engine.memory_used(), 1000);
+        drop(body);
+        assert_eq!(engine.memory_used(), 0);
+    }
 }
