@@ -12,6 +12,8 @@ use crate::server::Server;
 
 /// A compaction of tens of millions of rows takes minutes; an hour means that it hangs.
 const COMPACTION_LIMIT: Duration = Duration::from_secs(3600);
+/// Pause between two looks at a deletion.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Replaced objects are deleted after a grace of a second, when the collector next looks, every two seconds.
 const SETTLED_AFTER: Duration = Duration::from_secs(8);
 /// CPU time that an idle server may use meanwhile: its timers, and a look at the catalog each few seconds.
@@ -54,6 +56,28 @@ impl Api {
             );
         }
         Ok(())
+    }
+
+    /// Deletes rows of the default tenant; returns how many went and how long it took until no query shows them.
+    ///
+    /// # Errors
+    /// When the server answers with an error, or the deletion fails.
+    pub async fn delete(&self, server: &Server, what: &serde_json::Value) -> Result<(u64, Duration)> {
+        let begun = Instant::now();
+        let url = server.url("/api/v1/admin/deletions");
+        let asked = self.client.post(&url).body(what.to_string()).send().await?;
+        let mut record: serde_json::Value = asked.error_for_status()?.json().await?;
+        let id = record["id"].as_u64().with_context(|| format!("no id in {record}"))?;
+        loop {
+            match record["state"].as_str() {
+                Some("pending") => tokio::time::sleep(LOOK_AGAIN).await,
+                Some("failed") | None => bail!("the deletion of {what} failed: {record}"),
+                Some(_) => break,
+            }
+            record = self.client.get(format!("{url}/{id}")).send().await?.json().await?;
+        }
+        let rows = record["rows_deleted"].as_u64().context("no count of rows")?;
+        Ok((rows, begun.elapsed()))
     }
 
     /// The single number that `sql` selects as `n`.
@@ -128,6 +152,6 @@ pub async fn settle(server: &Server) -> Result<(u64, bool)> {
 }
 
 /// Lower-case hexadecimal digits.
-fn hex(id: &[u8]) -> String {
+pub(crate) fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,11 +1,13 @@
 //! A trace by its id: warm, as the first question to a cold process, and how long that process took to be ready. Then
-//! how long nothing was accepted when the process was killed.
+//! how long nothing was accepted when the process was killed, and how long deletions take.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use super::Bench;
+use crate::api::hex;
 use crate::bundle::Bundle;
 use crate::load::spans::KnownTrace;
 use crate::load::{Request, Signal};
@@ -76,11 +78,12 @@ impl Bench {
             0.2,
             Better::Lower,
         ));
-        self.killed(launch, &held).await
+        let launch = self.killed(launch, &held).await?;
+        self.deleted(launch, bundle, &held).await
     }
 
     /// From `kill -9` of a process that takes requests to the first acknowledgement by its successor.
-    async fn killed(&mut self, mut launch: Launch, held: &str) -> Result<()> {
+    async fn killed(&mut self, mut launch: Launch, held: &str) -> Result<Launch> {
         let small = self.load(Signal::Traces, FEW)?;
         let requests = small.read()?.collect::<Result<Vec<_>>>()?;
         small.discard();
@@ -98,6 +101,37 @@ impl Bench {
         let title = format!("kill -9 to the next ack with {held} spans stored, median of {RESTARTS}");
         let median = quantile(&mut away, 0.5).as_secs_f64();
         self.figure(Figure::goal(title, "s", median, 1.0, Better::Lower));
+        Ok(launch)
+    }
+
+    /// Deletes a trace, and rows that lie everywhere.
+    async fn deleted(&mut self, launch: Launch, bundle: &Bundle, held: &str) -> Result<()> {
+        let server = launch.start().await?;
+        let Some(trace) = bundle.known.first() else {
+            bail!("the load knows no trace")
+        };
+        let id = hex(&trace.id);
+        let (rows, took) = self
+            .api
+            .delete(&server, &json!({ "tenant": "default", "trace_id": id }))
+            .await?;
+        if rows < u64::from(trace.spans) {
+            bail!("deleting a trace of {} spans deleted {rows} rows", trace.spans);
+        }
+        let title = format!("delete a trace of {held} spans, until no query shows it");
+        self.figure(Figure::info(title, "s", took.as_secs_f64()));
+        // Ids are random: one in a hundred is below this one, in every block of every part.
+        let scattered = json!({
+            "tenant": "default", "dataset": "spans", "where": "trace_id < X'028f5c28f5c28f5c28f5c28f5c28f5c2'"
+        });
+        let (rows, took) = self.api.delete(&server, &scattered).await?;
+        if rows == 0 {
+            bail!("no row was deleted of those that lie everywhere");
+        }
+        let rows = number(rows as f64);
+        let title = format!("delete {rows} of {held} spans that lie in every block, until no query shows them");
+        self.figure(Figure::info(title, "s", took.as_secs_f64()));
+        server.stop().await?;
         Ok(())
     }
 
