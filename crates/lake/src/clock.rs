@@ -3,8 +3,8 @@
 //! Leases, grace periods and the memory of requests compare times that several processes wrote. The clocks of machines can
 //! be hours apart and jump; a process whose clock is ahead would forget requests the moment they were recorded. So
 //! PostgreSQL tells the time where there is one: each process asks for it now and then, and counts on from there by its
-//! monotonic clock. With SQLite there is one machine and its clock; that it was set is noticed, and said to those
-//! who would delete by age ([`Clock::steady_for`]).
+//! monotonic clock. With SQLite there is one machine and its clock. That either was set is noticed, and said to those
+//! who would delete by age ([`Clock::steady_for`]); what came before the process started counts as unknown.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ pub struct CatalogClock {
 struct Reading {
     time: UnixNanos,
     at: Instant,
-    /// Since when the time has gone evenly; `None`: nothing else is known.
-    steady_since: Option<Instant>,
+    /// Since when the time is known to have gone evenly.
+    steady_since: Instant,
 }
 
 impl CatalogClock {
@@ -47,8 +47,9 @@ impl CatalogClock {
         let last = Reading {
             time: told.map_or_else(|| SystemClock.now(), |(time, _)| time),
             at: told.map_or(at, |(_, at)| at),
-            // What happened to a machine's clock before the process started is unknown.
-            steady_since: told.is_none().then_some(at),
+            // What happened to the clock before the process started is unknown, and for a while others may count on from what it
+            // said before.
+            steady_since: at,
         };
         let clock = Arc::new(Self {
             shared: told.is_some(),
@@ -79,8 +80,7 @@ impl Clock for CatalogClock {
         if !self.shared {
             last.read(SystemClock.now(), at);
         }
-        last.steady_since
-            .map_or(Duration::MAX, |since| at.saturating_duration_since(since))
+        at.saturating_duration_since(last.steady_since)
     }
 }
 
@@ -99,7 +99,7 @@ impl Reading {
                 seconds,
                 "the clock was set; requests are remembered for longer until it has gone evenly"
             );
-            self.steady_since = Some(at);
+            self.steady_since = at;
         }
         (self.time, self.at) = (time, at);
     }
@@ -140,17 +140,17 @@ mod tests {
         let mut last = Reading {
             time: 1_000 * SECOND,
             at,
-            steady_since: None,
+            steady_since: at,
         };
         assert_eq!(last.expected(after(7)), 1_007 * SECOND);
         last.read(1_010 * SECOND + SECOND / 2, after(10));
-        assert_eq!(last.steady_since, None, "half a second is no jump");
+        assert_eq!(last.steady_since, at, "half a second is no jump");
         last.read(1_020 * SECOND + 3_600 * SECOND, after(20));
-        assert_eq!(last.steady_since, Some(after(20)), "set forth");
+        assert_eq!(last.steady_since, after(20), "set forth");
         last.read(1_030 * SECOND + 3_600 * SECOND, after(30));
-        assert_eq!(last.steady_since, Some(after(20)));
+        assert_eq!(last.steady_since, after(20));
         last.read(1_040 * SECOND, after(40));
-        assert_eq!(last.steady_since, Some(after(40)), "set back");
+        assert_eq!(last.steady_since, after(40), "set back");
     }
 
     #[tokio::test]

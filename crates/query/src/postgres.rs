@@ -5,14 +5,17 @@
 //! loopback, or put a proxy that authenticates in front.
 
 mod relay;
+mod savepoints;
 mod statements;
 
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
@@ -97,6 +100,23 @@ impl PgWireServerHandlers for Handlers {
     }
 }
 
+/// `version()`, of which clients read PostgreSQL's version: the one that the start-up message names, too.
+fn version() -> ScalarUDF {
+    let text = format!(
+        "PostgreSQL 16.6 (otlp-rust {}, DataFusion {})",
+        env!("CARGO_PKG_VERSION"),
+        datafusion::DATAFUSION_VERSION
+    );
+    let answer = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(text.as_str().into()));
+    create_udf(
+        "version",
+        Vec::new(),
+        DataType::Utf8,
+        Volatility::Immutable,
+        Arc::new(answer),
+    )
+}
+
 /// Serves a tenant until the future is dropped, which ends all connections.
 ///
 /// # Errors
@@ -112,6 +132,7 @@ pub async fn serve(engine: QueryEngine, tenant: TenantId, listener: TcpListener)
     template.register_catalog("otlp", catalog);
     setup_pg_catalog(&template, "otlp", EmptyContextProvider)
         .map_err(|error| QueryError::Internal(error.to_string()))?;
+    template.register_udf(version());
     let connections = Arc::new(ConnectionManager::new());
     let handlers = Arc::new(Handlers {
         statements: Arc::new(Statements::new(engine, tenant, template)),

@@ -33,6 +33,7 @@ use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::{Sink, SinkExt, StreamExt, stream};
 use schema::TenantId;
 
+use super::savepoints::SavepointHook;
 use crate::engine::QueryResult;
 use crate::error::stream_error;
 use crate::{QueryEngine, QueryError};
@@ -55,7 +56,7 @@ pub(super) struct Inner {
     template: SessionContext,
     parser: PostgresCompatibilityParser,
     /// They answer what changes nothing here: settings of the client and transactions.
-    hooks: [Arc<dyn QueryHook>; 2],
+    hooks: [Arc<dyn QueryHook>; 3],
 }
 
 /// A prepared statement. Its plan tells the types of parameters and columns; it is planned anew when it is executed.
@@ -72,7 +73,11 @@ impl Statements {
             tenant,
             template,
             parser: PostgresCompatibilityParser::new(),
-            hooks: [Arc::new(SetShowHook), Arc::new(TransactionStatementHook)],
+            hooks: [
+                Arc::new(SetShowHook),
+                Arc::new(SavepointHook), // the next one would end the transaction
+                Arc::new(TransactionStatementHook),
+            ],
         }))
     }
 }
@@ -89,7 +94,7 @@ fn is_query(statement: &Statement) -> bool {
     )
 }
 
-fn error(code: &str, message: String) -> PgWireError {
+pub(super) fn error(code: &str, message: String) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), code.to_owned(), message)))
 }
 
