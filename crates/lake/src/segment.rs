@@ -8,7 +8,7 @@
 //! small slices small: a slice of a few hundred rows has hundreds of buffers.
 
 use std::cell::RefCell;
-use std::io::Cursor;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -21,7 +21,8 @@ use arrow::datatypes::{
     UInt16Type,
 };
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::root_as_message;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
 use schema::sparse::{SparseArray, SparseBatch};
@@ -163,7 +164,12 @@ fn unpack(array: &ArrayRef, rows: usize) -> Option<SparseArray> {
     } else {
         None
     };
-    let column = SparseArray::try_new(validity, widen(&lists.value(0))).ok()?;
+    let values = lists.value(0);
+    // Keys of nulls may be any number, and are not looked at any more below.
+    if values.null_count() > 0 {
+        return None;
+    }
+    let column = SparseArray::try_new(validity, widen(&values)).ok()?;
     (column.rows() == rows).then_some(column)
 }
 
@@ -192,7 +198,7 @@ fn rekey<A: ArrowDictionaryKeyType, B: ArrowDictionaryKeyType>(array: &Dictionar
     let keys = array.keys().values().iter();
     let keys = keys.map(|key| B::Native::usize_as(key.as_usize())).collect::<Vec<_>>();
     let keys = PrimitiveArray::<B>::new(ScalarBuffer::from(keys), None);
-    // SAFETY: the keys are those of a valid dictionary array.
+    // SAFETY: the keys are those of a valid dictionary array, and none is null.
     Arc::new(unsafe { DictionaryArray::new_unchecked(keys, Arc::clone(array.values())) })
 }
 
@@ -214,14 +220,22 @@ pub(crate) fn check_version(slice: &catalog::Slice) -> Result<(), LakeError> {
 /// Decodes the bytes of one slice, checking them against the checksum the catalog has.
 ///
 /// # Errors
-/// [`LakeError::Damaged`] if the bytes are not what was written.
+/// [`LakeError::Damaged`] if the bytes are not what was written, or not what any writer makes.
 pub fn decode_slice(bytes: &[u8], checksum: i64, path: &str) -> Result<SparseBatch, LakeError> {
-    let damaged = |what: &str| LakeError::Damaged {
+    // A checksum that is right vouches for nothing if the catalog is what is damaged, and Arrow's reader panics on some
+    // bytes that no writer makes. Only values are captured, which nobody sees after a panic.
+    let decoded = catch_unwind(|| decode_stream(bytes, checksum));
+    let decoded = decoded.unwrap_or_else(|_| Err("a slice's record batch is in no form that Arrow knows".to_owned()));
+    decoded.map_err(|what| LakeError::Damaged {
         path: path.to_owned(),
-        what: what.to_owned(),
-    };
+        what,
+    })
+}
+
+/// The rows of a slice, or what is wrong with it.
+fn decode_stream(bytes: &[u8], checksum: i64) -> Result<SparseBatch, String> {
     if xxh3_64(bytes) as i64 != checksum {
-        return Err(damaged("a slice's checksum differs from the catalog's"));
+        return Err("a slice's checksum differs from the catalog's".to_owned());
     }
     let size = zstd::zstd_safe::get_frame_content_size(bytes)
         .ok()
@@ -229,22 +243,46 @@ pub fn decode_slice(bytes: &[u8], checksum: i64, path: &str) -> Result<SparseBat
         .unwrap_or(0);
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     if size > MAX_SLICE_BYTES {
-        return Err(damaged("a slice claims an impossible size"));
+        return Err("a slice claims an impossible size".to_owned());
     }
-    let stream = zstd::bulk::decompress(bytes, size).map_err(|_| damaged("a slice is not a ZSTD frame"))?;
-    let mut reader =
-        StreamReader::try_new(Cursor::new(stream), None).map_err(|_| damaged("a slice is not Arrow IPC"))?;
-    let batch = reader.next().ok_or_else(|| damaged("a slice has no record batch"))?;
-    let batch = batch.map_err(|_| damaged("a slice's record batch cannot be read"))?;
+    let stream = zstd::bulk::decompress(bytes, size).map_err(|_| "a slice is not a ZSTD frame")?;
+    plain_messages(&stream).ok_or("a slice is not Arrow IPC")?;
+    let mut stream = Buffer::from_vec(stream);
+    let batch = StreamDecoder::new().decode(&mut stream);
+    let batch = batch.map_err(|error| format!("a slice's record batch cannot be read ({error})"))?;
+    let batch = batch.ok_or("a slice has no record batch")?;
     let schema = batch.schema();
     let rows = schema.metadata().get(ROWS).and_then(|rows| rows.parse::<usize>().ok());
-    let rows = rows.ok_or_else(|| damaged("a slice does not say how many rows it has"))?;
+    let rows = rows.ok_or("a slice does not say how many rows it has")?;
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
-        let column = unpack(array, rows).ok_or_else(|| damaged("a slice's column is not in the form of slices"))?;
+        let column = unpack(array, rows).ok_or("a slice's column is not in the form of slices")?;
         columns.push((field.name().clone(), column));
     }
-    Ok(SparseBatch::try_new(rows, columns)?)
+    SparseBatch::try_new(rows, columns).map_err(|error| error.to_string())
+}
+
+/// `None` unless the stream is messages that are as long as they say and whose buffers are as they are. Arrow asks for as
+/// much memory as a compressed buffer claims to need, and to ask for too much ends the process.
+fn plain_messages(mut stream: &[u8]) -> Option<()> {
+    loop {
+        let (head, rest) = stream.split_first_chunk::<8>()?;
+        let [0xff, 0xff, 0xff, 0xff, size @ ..] = *head else {
+            return None;
+        };
+        let size = u32::from_le_bytes(size) as usize;
+        if size == 0 {
+            return Some(());
+        }
+        let (message, rest) = rest.split_at_checked(size)?;
+        let message = root_as_message(message).ok()?;
+        let dictionary = message.header_as_dictionary_batch().and_then(|d| d.data());
+        let batch = message.header_as_record_batch().or(dictionary);
+        if batch.is_some_and(|batch| batch.compression().is_some()) {
+            return None;
+        }
+        stream = rest.get(usize::try_from(message.bodyLength()).ok()?..)?;
+    }
 }
 
 /// Least and greatest time of the rows, in ns; 0 for both if there is none.

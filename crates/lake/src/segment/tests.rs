@@ -1,5 +1,6 @@
 use arrow::array::{BooleanArray, FixedSizeBinaryArray, Int64Array, StringDictionaryBuilder, TimestampNanosecondArray};
 use arrow::datatypes::Int64Type;
+use arrow::ipc::CompressionType;
 
 use super::*;
 
@@ -93,4 +94,39 @@ fn damage_is_an_error() {
         damaged[at] ^= 0x41;
         let _ = decode_slice(&damaged, xxh3_64(&damaged) as i64, "s");
     }
+}
+
+/// A slice of one column and two rows, with what [`encode_slice`] never writes.
+fn slice_of(values: ArrayRef, compression: Option<CompressionType>) -> Vec<u8> {
+    let bitmap: ArrayRef = Arc::new(BinaryArray::from(vec![None]));
+    let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+    let lists = ListArray::new(item, OffsetBuffer::from_lengths([values.len()]), values, None);
+    let columns: Vec<(&str, ArrayRef)> = vec![("rows", bitmap), ("values", Arc::new(lists))];
+    let column = StructArray::from(RecordBatch::try_from_iter(columns).unwrap());
+    let field = Field::new("column", column.data_type().clone(), false);
+    let schema = Schema::new_with_metadata(vec![field], [(super::ROWS.to_owned(), "2".to_owned())].into());
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(column)]).unwrap();
+    let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    zstd::bulk::compress(&writer.into_inner().unwrap(), 1).unwrap()
+}
+
+#[test]
+fn what_no_writer_makes_is_damage_whatever_the_checksum_says() {
+    let decode = |bytes: &[u8]| decode_slice(bytes, xxh3_64(bytes) as i64, "s");
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![5; 2]));
+    assert_eq!(decode(&slice_of(Arc::clone(&numbers), None)).unwrap().num_rows(), 2);
+    let compressed = slice_of(numbers, Some(CompressionType::ZSTD));
+    assert!(matches!(decode(&compressed), Err(LakeError::Damaged { .. })));
+
+    // A key that points nowhere is right where it is null.
+    let texts: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a"]));
+    let dictionary = |second: u8, nulls: Option<NullBuffer>| -> ArrayRef {
+        let keys = PrimitiveArray::<UInt8Type>::new(vec![0, second].into(), nulls);
+        Arc::new(DictionaryArray::new(keys, Arc::clone(&texts)))
+    };
+    assert_eq!(decode(&slice_of(dictionary(0, None), None)).unwrap().num_rows(), 2);
+    let wild = dictionary(200, Some(NullBuffer::from(vec![true, false])));
+    assert!(matches!(decode(&slice_of(wild, None)), Err(LakeError::Damaged { .. })));
 }
