@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
 use catalog::{Catalog, CatalogUrl, ConnectOptions, Expired};
 use http_body_util::BodyExt;
-use lake::{CacheSizes, CompactionOptions, CompactionReport, Lake, Observer, Stored};
+use lake::segment::Rows;
+use lake::{CacheSizes, Commit, CompactionOptions, CompactionReport, Lake, Observer, Stored};
 use object_store::memory::InMemory;
 use query::{QueryEngine, QueryOptions};
-use schema::{Dataset, SystemClock};
+use schema::sparse::SparseBatch;
+use schema::{Dataset, SystemClock, TenantId};
 use serde_json::{Value, json};
 use telemetry::Telemetry;
 use tower::ServiceExt;
@@ -28,6 +31,7 @@ impl Observer for Silent {
 
 struct Server {
     router: Router,
+    lake: Lake,
     /// Holds the catalog's file.
     _directory: tempfile::TempDir,
     /// Keeps the server ready.
@@ -100,7 +104,7 @@ impl Server {
         let router = api::router(api::ApiState {
             serves,
             query: QueryEngine::new(lake.clone(), options).unwrap(),
-            lake,
+            lake: lake.clone(),
             compaction,
             retention: Arc::new(|_, _| None),
             observer: Arc::new(Silent),
@@ -110,6 +114,7 @@ impl Server {
         });
         Self {
             router,
+            lake,
             _directory: directory,
             _ready: state,
         }
@@ -338,4 +343,43 @@ fn mutated_requests_are_answered_or_refused() {
             );
         }
     });
+}
+
+/// Bodies of deletions that no client sends: refused, or recorded as what they say.
+#[test]
+fn mutated_deletions_are_recorded_or_refused() {
+    use testkit::fuzz;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Server::start());
+    // A tenant is known once it stored something.
+    let time = TimestampNanosecondArray::from(vec![1; 2]).with_timezone("UTC");
+    let batch = RecordBatch::try_from_iter([("timestamp", Arc::new(time) as ArrayRef)]).unwrap();
+    let rows = Rows {
+        tenant: TenantId::default(),
+        dataset: Dataset::Logs,
+        batch: SparseBatch::from_dense(&batch).unwrap(),
+    };
+    let commit = Commit {
+        rows: vec![rows],
+        ..Commit::default()
+    };
+    runtime.block_on(server.lake.commit(commit)).unwrap();
+    let recorded = std::cell::Cell::new(0);
+    fuzz::run(&fuzz::lines("deletions"), 400, |input| {
+        let request = Request::post("/api/v1/admin/deletions").body(Body::from(input.to_vec()));
+        let answer = runtime.block_on(server.send(request.unwrap()));
+        match answer.status {
+            202 => {
+                recorded.set(recorded.get() + 1);
+                let location = answer.headers["location"].to_str().unwrap();
+                let found = runtime.block_on(server.get(location));
+                assert_eq!((found.status, found.json()), (200, answer.json()));
+                assert_eq!(found.json()["tenant"], "default");
+            }
+            400 => assert_eq!(answer.kind(), "invalid", "{}", answer.text()),
+            status => panic!("{status}: {}", answer.text()),
+        }
+    });
+    assert!(recorded.get() > 5, "{} were recorded", recorded.get());
+    assert_eq!(runtime.block_on(server.get("/api/v1/admin/deletions")).status, 200);
 }

@@ -91,6 +91,10 @@ fn lake_error(error: &LakeError) -> QueryError {
     }
 }
 
+/// How DataFusion says that a condition failed which Parquet's reader evaluates for it (`row_filter.rs` of
+/// datafusion-datasource-parquet): a mistake of the query, that comes out of the reader as if the object were damaged.
+const OF_PREDICATE: &str = "Error evaluating filter predicate: ";
+
 /// What Parquet's reader says, however it is wrapped.
 fn parquet_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(ArrowError::ParquetError(reason)) = error.downcast_ref::<ArrowError>() {
@@ -106,6 +110,9 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
     let mut of_lake = None;
     let mut of_parquet = None;
     while let Some(current) = cause {
+        if let Some(error) = current.downcast_ref::<QueryError>() {
+            return error.clone();
+        }
         if let Some(limit) = current.downcast_ref::<ScanLimit>() {
             let detail = limit.to_string();
             return QueryError::LimitExceeded {
@@ -140,7 +147,10 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
         return lake_error(error);
     }
     if let Some(reason) = of_parquet {
-        return undecodable(&reason);
+        return match reason.split_once(OF_PREDICATE) {
+            Some((_, why)) => QueryError::Invalid(format!("a condition cannot be evaluated for a row: {why}")),
+            None => undecodable(&reason),
+        };
     }
     let text = || error.strip_backtrace();
     match error.find_root() {
@@ -157,7 +167,13 @@ pub fn stream_error(error: DataFusionError) -> QueryError {
         | DataFusionError::Execution(_)
         | DataFusionError::ArrowError(..)
         | DataFusionError::Collection(_)
+        // What we raise ourselves was found above; what is left is an argument that a function cannot use: a pattern.
+        | DataFusionError::External(_)
         | DataFusionError::Diagnostic(..) => QueryError::Invalid(text()),
+        // A call with arguments of other types, which DataFusion calls a fault of its own.
+        DataFusionError::Internal(reason) if reason.contains("failed to match any signature") => {
+            QueryError::Invalid(reason.clone())
+        }
         _ => QueryError::Internal(text()),
     }
 }

@@ -236,3 +236,77 @@ async fn conditions_that_are_not_of_the_row_are_refused() {
     world.check("TRUE -- everything").await.unwrap();
     assert_eq!(world.orders().await.len(), RECORDS as usize);
 }
+
+/// Conditions that nobody writes are refused, or the rows that a deletion takes are those that its proof looks for: they are
+/// found in two ways, and a deletion whose proof finds more never ends.
+#[test]
+fn mutated_conditions_are_refused_or_mean_the_same_rows() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(World::new());
+    let (slices, parts, batches, question) = runtime.block_on(async {
+        let (tenant, datasets) = (TenantId::default(), [Dataset::Logs, Dataset::Resources]);
+        let snapshot = world.lake.snapshot(&tenant, &datasets, None).await.unwrap();
+        let slices = snapshot.slices.iter().filter(|slice| slice.dataset == Dataset::Logs);
+        let slices = slices.cloned().collect::<Vec<_>>();
+        let parts = snapshot.parts.iter().filter(|part| part.dataset == Dataset::Logs);
+        let parts = parts.cloned().collect::<Vec<_>>();
+        let mut batches = world.lake.slices(&slices).await.unwrap();
+        for part in &parts {
+            let rows = world.lake.part_batches(part).await.unwrap();
+            batches.extend(rows.iter().map(|rows| Arc::new(SparseBatch::from_dense(rows).unwrap())));
+        }
+        let question = Question {
+            tenant,
+            dataset: Dataset::Logs,
+            target: DeletionTarget::Everything,
+            snapshot: Arc::new(snapshot),
+        };
+        (slices, parts, batches, question)
+    });
+    let total = batches.iter().map(|batch| batch.num_rows() as i64).sum::<i64>();
+    assert_eq!(total, RECORDS);
+    let (refused, meant) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let mut conditions = testkit::fuzz::lines("conditions");
+    // Most of what is mutated is refused. Two that are right make one that is.
+    let texts = conditions.iter().map(|text| String::from_utf8_lossy(text).into_owned());
+    let texts = texts.filter(|text| !text.contains("--")).collect::<Vec<_>>();
+    for (at, one) in texts.iter().enumerate() {
+        for (distance, join) in [(1, "AND NOT"), (2, "OR"), (5, "IS DISTINCT FROM"), (7, "OR NOT")] {
+            let other = &texts[(at + distance) % texts.len()];
+            conditions.push(format!("({one}) {join} ({other})").into_bytes());
+        }
+    }
+    testkit::fuzz::run(&conditions, 400, |input| {
+        let text = String::from_utf8_lossy(input).into_owned();
+        runtime.block_on(async {
+            if let Err(error) = world.check(&text).await {
+                refused.set(refused.get() + 1);
+                // What DataFusion takes for a fault of its own is refused as well.
+                let refusal = matches!(error, QueryError::Invalid(_) | QueryError::Internal(_));
+                assert!(refusal, "{text}: {error:?}");
+                return;
+            }
+            meant.set(meant.get() + 1);
+            let question = Question {
+                target: DeletionTarget::Where(text.clone()),
+                ..question.clone()
+            };
+            let selected = world.engine.select(&question, &batches).await;
+            let counted = world.engine.count(&question, slices.clone(), parts.clone()).await;
+            match (selected, counted) {
+                (Ok(selected), Ok(counted)) => {
+                    let selected = selected.iter().map(|rows| rows.true_count() as u64).sum::<u64>();
+                    assert_eq!(selected, counted, "{text}");
+                }
+                // What fails because of a row ends the deletion; it is not tried for ever.
+                (selected, counted) => {
+                    for error in [selected.err(), counted.err()].into_iter().flatten() {
+                        assert!(matches!(error, MatchError::Invalid(_)), "{text}: {error:?}");
+                    }
+                }
+            }
+        });
+    });
+    println!("{} refused, {} meant rows", refused.get(), meant.get());
+    assert!(testkit::fuzz::number("OTLP_FUZZ_ROUNDS").is_some() || (refused.get() > 50 && meant.get() > 50));
+}
