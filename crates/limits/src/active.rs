@@ -95,7 +95,7 @@ impl Active {
         self.age(now);
         let young = self.young.contains(&hash);
         let known = young || self.old.contains(&hash);
-        if !known && self.here() + self.elsewhere >= self.limit {
+        if !known && self.here().saturating_add(self.elsewhere) >= self.limit {
             if self.shared && self.doubtful.len() < MOST_DOUBTFUL {
                 self.doubtful.push(hash);
                 self.settle();

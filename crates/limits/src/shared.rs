@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value, from_redis_value};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, Value, from_redis_value};
 use tokio::sync::watch;
 
 use crate::active::{Active, PERIOD, Report};
@@ -260,6 +260,10 @@ fn learn(sent: &mut Sent, answers: &mut impl Iterator<Item = Value>, now: Instan
     let mut processes = 0;
     if sent.has_rates {
         let (bytes, items, seen): (f64, f64, u32) = from_redis_value(next())?;
+        // A text can be a number that is none: nothing would ever pay such a debt.
+        if !(bytes.is_finite() && items.is_finite()) {
+            return Err((ErrorKind::UnexpectedReturnType, "a pool without an end").into());
+        }
         processes = seen;
         let mut rates = sent.tenant.rates.lock();
         let rates = &mut *rates;
@@ -289,3 +293,6 @@ fn learn_active(active: &mut Active, report: &Report, answer: &[u64]) {
     let known = report.doubtful.iter().zip(known).filter(|(_, known)| **known == 1);
     active.learn(total, known.map(|(hash, _)| *hash));
 }
+
+#[cfg(test)]
+mod tests;

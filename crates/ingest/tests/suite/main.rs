@@ -3,5 +3,6 @@
 mod accept;
 mod deletions;
 mod fixture;
+mod hostile;
 mod limits;
 mod transports;

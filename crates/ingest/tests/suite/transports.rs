@@ -63,7 +63,7 @@ async fn ask(router: Router, request: Request<Body>) -> Answer {
 }
 
 /// A length-prefixed message.
-fn frame(compressed: u8, message: &[u8]) -> Vec<u8> {
+pub fn frame(compressed: u8, message: &[u8]) -> Vec<u8> {
     let mut frame = BytesMut::new();
     frame.put_u8(compressed);
     frame.put_u32(message.len() as u32);
@@ -96,19 +96,19 @@ async fn post(process: &Process, kind: &str, body: impl Into<Body>, headers: &[(
     .await
 }
 
-fn gzip(data: &[u8]) -> Vec<u8> {
+pub fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zlib(data: &[u8]) -> Vec<u8> {
+pub fn zlib(data: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(data: &[u8]) -> Vec<u8> {
+pub fn zstd(data: &[u8]) -> Vec<u8> {
     zstd::encode_all(data, 1).unwrap()
 }
 
