@@ -2,6 +2,7 @@
 //!
 //! SQLite gets a test per case. PostgreSQL gets one test for all, because starting a server costs more than the cases.
 
+mod additive;
 mod audit;
 mod compaction;
 mod deletions;
