@@ -8,7 +8,7 @@ IMAGE_TARGET ?= runtime
 CONTAINER_TOOL ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-rust test-e2e test-deploy torture bench fuzz lint fmt setup clean image chart deploy undeploy book
+.PHONY: help run demo test test-rust test-e2e test-deploy torture bench fuzz sim lint fmt setup clean image chart deploy undeploy book
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,11 @@ test-deploy: setup ## only the tests of image, chart, monitoring and scripts (DE
 torture: setup ## faults against real processes, compared with a ledger (SEED=1 MINUTES=5 OUT=table.md; docs/guides/torture.md)
 	scripts/torture.sh $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(TORTURE_ARGS)
 
-fuzz: setup ## the fuzz tests for long (FUZZ_ROUNDS=100000 seeds for each target, from FUZZ_SEED=1), with a limit on memory
+fuzz: setup ## the fuzz tests for long (FUZZ_SECONDS=120 for each run of a target, from FUZZ_SEED=1), with a limit on memory
 	scripts/fuzz.sh
+
+sim: setup ## the simulation of several processes for long (SIM_HISTORIES=100000, from SIM_SEED=0; docs/decisions/0009)
+	scripts/sim.sh
 
 bench: ## build the release binaries, measure, write benches/results
 	$(BUILD)

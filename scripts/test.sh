@@ -24,6 +24,9 @@ step() { # step NAME COMMAND...
 }
 
 rust_tests() {
+    # Other histories every day; a failure names its seed, and a day is repeated by setting SIM_SEED to what is printed here.
+    export SIM_SEED="${SIM_SEED:-$(date -u +%Y%m%d)0000}" SIM_HISTORIES="${SIM_HISTORIES:-500}"
+    echo "simulation: $SIM_HISTORIES histories, SIM_SEED=$SIM_SEED and on"
     # nextest writes reports below the workspace, wherever the build output goes.
     rm -f "target/nextest/ci/junit.xml"
     local result=0

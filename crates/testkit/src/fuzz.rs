@@ -4,11 +4,12 @@
 //! generator, so a run is the same everywhere and ends soon. libFuzzer would be guided by coverage, but needs a nightly compiler;
 //! the corpus stands in for it: a file for each branch that mutation would not find.
 //!
-//! A failure names its seed. `OTLP_FUZZ_SEED` starts there and `OTLP_FUZZ_ROUNDS` sets how many seeds each target tries;
-//! `make fuzz` runs them for long, with a limit on memory.
+//! A failure names its seed. `OTLP_FUZZ_SEED` starts there, `OTLP_FUZZ_ROUNDS` sets how many seeds are tried and `OTLP_FUZZ_SECONDS`
+//! how long, by each [`run`]; `make fuzz` runs them for long, with a limit on memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// The files of a target's corpus, in the order of their names.
 ///
@@ -137,9 +138,13 @@ pub fn number(variable: &str) -> Option<u64> {
 }
 
 /// The seeds to try: `rounds` of them if the environment does not say otherwise.
-pub fn seeds(rounds: u64) -> std::ops::Range<u64> {
+pub fn seeds(rounds: u64) -> impl Iterator<Item = u64> {
     let first = number("OTLP_FUZZ_SEED").unwrap_or(1);
-    first..first + number("OTLP_FUZZ_ROUNDS").unwrap_or(rounds)
+    let count = number("OTLP_FUZZ_ROUNDS").unwrap_or(rounds);
+    // One target takes microseconds for a seed, another one milliseconds: what runs for long is bounded by time.
+    let time = number("OTLP_FUZZ_SECONDS").map(Duration::from_secs);
+    let begun = Instant::now();
+    (first..first.saturating_add(count)).take_while(move |_| time.is_none_or(|time| begun.elapsed() < time))
 }
 
 /// Gives `check` every input of the corpus as it is, and then one mutated input for each seed.

@@ -1,7 +1,7 @@
 //! Deterministic simulation of commit, compaction, leases, garbage collection and retention.
 //!
 //! Several processes (real lakes over one real catalog, an exact store in memory) work, fail, stop and crash in an order
-//! that a seed decides; a ledger says what must be true (docs/decisions/0009). `SIM_HISTORIES=100000` plays more,
+//! that a seed decides; a ledger says what must be true (docs/decisions/0009). `SIM_HISTORIES=100000` plays more (`make sim`),
 //! `SIM_SEED=17` begins with that seed and, alone, plays only it and prints what happened.
 
 mod actors;
