@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::compaction::{CompactionOptions, CompactionReport, Wanted, memory_of};
 use crate::proof::RetentionDebt;
-use crate::turn::{COLLECT, ORPHANS};
+use crate::turn::COLLECT;
 use crate::{Lake, LakeError};
 
 /// How long rows of a tenant's dataset are kept; `None` for ever.
@@ -127,7 +127,13 @@ impl Lake {
                 () = stopped(&mut stop) => return,
                 _ = compaction.tick() => ("compaction", self.compact_due(&options.compaction, observer).await),
                 _ = gc.tick() => ("garbage collection", self.clean(&options, observer).await),
-                _ = orphans.tick() => ("orphan search", self.collect_orphans(&options, observer).await),
+                _ = orphans.tick() => {
+                    let searched = self.collect_orphans(&options, observer).await;
+                    if !matches!(searched, Ok(true)) {
+                        orphans.reset_after(options.gc_interval);
+                    }
+                    ("orphan search", searched.map(drop))
+                }
             };
             if let (work, Err(error)) = done {
                 observer.failed(work);
@@ -321,8 +327,8 @@ impl Lake {
         gone
     }
 
-    /// Deletes objects that no catalog row knows and that are too old to belong to a commit under way, unless somebody else is at
-    /// it.
+    /// Deletes objects that no catalog row knows and that are too old to belong to a commit under way. False if somebody else is
+    /// deleting objects: try again in a while.
     ///
     /// # Errors
     /// [`LakeError`]; what was deleted until then is deleted.
@@ -330,12 +336,12 @@ impl Lake {
         &self,
         options: &MaintenanceOptions,
         observer: &dyn Observer,
-    ) -> Result<(), LakeError> {
-        let ttl = options.compaction.lease_ttl;
-        if let Some(turn) = self.turn_of(ORPHANS.to_owned(), ttl).await? {
-            turn.during(self.delete_orphans(options.orphan_grace, observer)).await?;
-        }
-        Ok(())
+    ) -> Result<bool, LakeError> {
+        let Some(turn) = self.turn_of(COLLECT.to_owned(), options.compaction.lease_ttl).await? else {
+            return Ok(false);
+        };
+        let searching = self.delete_orphans(options.orphan_grace, observer);
+        Ok(turn.during(searching).await?.is_some())
     }
 
     async fn delete_orphans(&self, grace: Duration, observer: &dyn Observer) -> Result<(), LakeError> {

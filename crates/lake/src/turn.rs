@@ -17,11 +17,9 @@ use crate::{Lake, LakeError};
 /// What this process is working on, by name of the lease.
 pub(crate) type Busy = Mutex<HashSet<String>>;
 
-/// The turn of whoever deletes objects that wait for it.
-pub(crate) const COLLECT: &str = "gc/objects";
-
-/// The turn of whoever looks for orphans.
-pub(crate) const ORPHANS: &str = "gc/orphans";
+/// The turn of whoever deletes objects: those that wait for it, and those that nobody knows. It is one turn, because what was deleted
+/// after it was listed looks like an orphan.
+pub(crate) const COLLECT: &str = "gc";
 
 /// The right to do what its lease names.
 pub(crate) struct Turn<'a> {

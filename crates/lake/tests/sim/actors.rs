@@ -217,7 +217,7 @@ impl Scene {
                 })
             }
             6..9 => lake.clean(&options, &Silent).await,
-            9..11 => lake.collect_orphans(&options, &Silent).await,
+            9..11 => lake.collect_orphans(&options, &Silent).await.map(drop),
             _ => {
                 self.usurp(&process, &(tenant, dataset)).await;
                 Ok(())
@@ -234,7 +234,7 @@ impl Scene {
 
     /// One search for orphans.
     pub async fn collect_orphans(self: Arc<Self>, process: Process) {
-        let outcome = process.lake.collect_orphans(&options(), &Silent).await;
+        let outcome = process.lake.collect_orphans(&options(), &Silent).await.map(drop);
         self.judge("maintenance", outcome);
     }
 

@@ -494,7 +494,7 @@ impl History {
                 let options = options();
                 let mut outcome: Result<(), LakeError> = lake.compact_all(&options.compaction, &Silent).await.map(drop);
                 outcome = outcome.and(lake.clean(&options, &Silent).await);
-                outcome = outcome.and(lake.collect_orphans(&options, &Silent).await);
+                outcome = outcome.and(lake.collect_orphans(&options, &Silent).await.map(drop));
                 if let Err(error) = outcome {
                     schedule.violated(format_args!("background work fails without a fault: {error}"));
                 }
