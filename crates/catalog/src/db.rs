@@ -349,6 +349,18 @@ pub(crate) enum Connections {
     Postgres(PgPool),
 }
 
+/// Begins a transaction, to its end even if nobody waits for it any more: then it is rolled back. sqlx 0.9 gives a connection whose
+/// BEGIN was given up half-way back to the pool inside the transaction, and whoever gets it next fails
+/// (transact-rs/sqlx#4393).
+async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+    // It does not panic, so it ends otherwise only with its runtime.
+    begun
+        .unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed))
+        .map_err(Into::into)
+}
+
 impl Pools {
     pub(crate) fn dialect(&self) -> Dialect {
         match &self.connections {
@@ -363,7 +375,7 @@ impl Pools {
         let pass = self.enter(Access::Write).await?;
         let open = match &self.connections {
             Connections::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Connections::Postgres(pool) => Open::Postgres(pool.begin().await?),
+            Connections::Postgres(pool) => Open::Postgres(begin(pool, "BEGIN").await?),
         };
         Ok(Tx { open, pass })
     }
@@ -373,10 +385,9 @@ impl Pools {
         let pass = self.enter(Access::Read).await?;
         let open = match &self.connections {
             Connections::Sqlite { reader, .. } => Open::Sqlite(reader.begin().await?),
-            Connections::Postgres(pool) => Open::Postgres(
-                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                    .await?,
-            ),
+            Connections::Postgres(pool) => {
+                Open::Postgres(begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
         };
         Ok(Tx { open, pass })
     }

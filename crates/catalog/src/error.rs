@@ -130,8 +130,9 @@ fn sqlstate_class(code: &str) -> Class {
         "42P01" => Class::NotMigrated,                 // undefined_table
         "53100" | "42501" | "3D000" => Class::Refused, // disk_full, insufficient_privilege, invalid_catalog_name
         "XX001" | "XX002" => Class::Corrupt,           // data_corrupted, index_corrupted
-        // lock_not_available, idle_in_transaction_session_timeout, read_only_sql_transaction (a standby, in a fail-over)
-        "55P03" | "25P03" | "25006" => Class::Unavailable,
+        // lock_not_available, idle_in_transaction_session_timeout, in_failed_sql_transaction (of somebody else's making: ours end
+        // with their first error), read_only_sql_transaction (a standby, in a fail-over)
+        "55P03" | "25P03" | "25P02" | "25006" => Class::Unavailable,
         _ => match code.get(..2) {
             // connection, serialization and deadlock, resources, operator intervention, system error
             Some("08" | "40" | "53" | "57" | "58") => Class::Unavailable,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
@@ -117,6 +118,18 @@ fn version() -> ScalarUDF {
     )
 }
 
+/// `to_regtype(name)`, with which clients look for types of extensions: there are none.
+fn to_regtype() -> ScalarUDF {
+    let answer = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Int32(None)));
+    create_udf(
+        "to_regtype",
+        vec![DataType::Utf8],
+        DataType::Int32,
+        Volatility::Immutable,
+        Arc::new(answer),
+    )
+}
+
 /// Serves a tenant until the future is dropped, which ends all connections.
 ///
 /// # Errors
@@ -133,6 +146,7 @@ pub async fn serve(engine: QueryEngine, tenant: TenantId, listener: TcpListener)
     setup_pg_catalog(&template, "otlp", EmptyContextProvider)
         .map_err(|error| QueryError::Internal(error.to_string()))?;
     template.register_udf(version());
+    template.register_udf(to_regtype());
     let connections = Arc::new(ConnectionManager::new());
     let handlers = Arc::new(Handlers {
         statements: Arc::new(Statements::new(engine, tenant, template)),

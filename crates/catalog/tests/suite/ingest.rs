@@ -164,6 +164,35 @@ pub async fn a_database_tells_its_time(database: Database) {
     assert!(off < 60 * SECOND, "{off} ns");
 }
 
+/// Whether it read or wrote: the next one to get the connection finds it as it should be.
+pub async fn whoever_gives_up_waiting_leaves_no_transaction_behind(database: Database) {
+    let catalog = database.migrated().await;
+    for patience in 0..300 {
+        // A round trip takes some hundreds of turns.
+        let giving_up = async {
+            for _ in 0..patience * 8 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let asking = async {
+            if patience % 2 == 0 {
+                snapshot(&catalog).await;
+            } else {
+                commit(&catalog, &segment(&format!("s/{patience}"), &[(0, 1)], &[])).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = asking => {}
+            () = giving_up => {}
+        }
+    }
+    for number in 0..30 {
+        commit(&catalog, &segment(&format!("t/{number}"), &[(0, 1)], &[])).await;
+        assert!(snapshot(&catalog).await.slices.len() > number);
+    }
+}
+
 pub async fn columns_keep_their_order_and_any_name(database: Database) {
     let catalog = database.migrated().await;
     let mut new = segment("s/1", &[(0, 1)], &[]);

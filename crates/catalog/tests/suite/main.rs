@@ -55,6 +55,7 @@ cases! {
     ingest::tenants_are_apart,
     ingest::shrinking_loses_nothing,
     ingest::a_database_tells_its_time,
+    ingest::whoever_gives_up_waiting_leaves_no_transaction_behind,
     compaction::replace_moves_the_sequence_and_queues_garbage,
     compaction::a_fenced_replace_changes_nothing,
     compaction::a_conflicting_replace_changes_nothing,
