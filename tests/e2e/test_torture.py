@@ -3,22 +3,28 @@
 import json
 import os
 import shutil
+import socket
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from pathlib import Path
 
 import pytest
 
 from torture import faults, report, schedule
+from torture.faults import effect
 from torture.ledger import ACKED, Ledger, Request, compare
+from torture.proxies import HANG, MUTE, REFUSE, SLOW, Network, Proxy
 from torture.run import Run
 from torture.topologies import Local
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Long enough for about one fault of each kind; `make torture` runs for minutes.
-SECONDS, EVERY = 40, 1.8
+# Long enough for one fault of each kind at least; `make torture` runs for minutes.
+SECONDS, EVERY = 45, 1.7
 
 
 def test_a_short_run_keeps_every_promise(tmp_path):
@@ -33,8 +39,13 @@ def test_a_short_run_keeps_every_promise(tmp_path):
     assert set(results) == {"local", "cluster"}
     for result in results.values():
         assert result["acked"] > 500, "the clients sent next to nothing"
-        assert result["fault_count"] >= 12, result["notes"]
+        # A kill that was aimed and missed is told apart in `faults`; it took effect all the same.
+        took_effect = {planned for planned, counted, *_ in result["timeline"] if counted}
+        assert set(result["kinds"]) - took_effect == set(), result["notes"]
         assert result["reads"] - result["reads_unanswered"] > 50
+    left_out = [what for result in results.values() for what in result["left_out"]]
+    if left_out:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"everything held, but this was left out: {left_out}")
 
 
 def window_with(*ids):
@@ -72,6 +83,69 @@ def test_a_seed_decides_the_schedule():
     assert one == again and one != other
     assert {fault.kind for fault in one} == {name for name, _ in kinds}
     assert len(one) > 200 and all(a.at < b.at for a, b in zip(one, one[1:]))
+
+
+@pytest.fixture
+def proxy():
+    """A proxy before a server that answers what it is sent."""
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self):
+            while data := self.request.recv(100):
+                self.request.sendall(data)
+
+    network = Network()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Proxy(network, server.server_address[1])
+        network.stop()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("mode", [REFUSE, HANG, SLOW, MUTE])
+def test_a_fault_counts_only_if_it_meets_something(proxy, mode, monkeypatch):
+    monkeypatch.setattr(effect, "PATIENCE_SECONDS", 0.2)
+    ended = threading.Event()
+
+    def talk():
+        while not ended.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", proxy.port), timeout=0.2) as client:
+                    while not ended.is_set():
+                        client.sendall(b"x")
+                        client.recv(1)
+                        time.sleep(0.01)
+            except OSError:
+                pass
+
+    with pytest.raises(effect.NoEffect):
+        effect.disturb([proxy], mode, 0.1, delay=0.01)
+    client = threading.Thread(target=talk)
+    client.start()
+    try:
+        effect.disturb([proxy], mode, 0.1, delay=0.01)
+    finally:
+        ended.set()
+        client.join()
+
+
+def test_what_did_not_happen_is_told_and_not_counted(folder):
+    def miss(run, fault):
+        raise effect.NoEffect("nobody was there")
+
+    def fail(run, fault):
+        raise OSError("no such thing")
+
+    run = Run(Local(folder / uuid.uuid4().hex[:12], print), 1, seconds=1, every=1)
+    try:
+        for action in (miss, fail, lambda run, fault: "another name", lambda run, fault: None):
+            run.strike(schedule.Fault(0, 0.0, "a kind", 0.5, 0.5), action)
+        result = report.result(run)
+    finally:
+        run.topology.stop(keep=False)
+    assert result["faults"] == {"a kind": 1, "another name": 1} and result["fault_count"] == 2
+    assert result["without_effect"] == {"a kind": 2}
+    assert "nobody was there" in result["notes"][0] and "no such thing" in result["notes"][1]
 
 
 @pytest.mark.parametrize("damage", ["lost", "duplicated"])

@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 
@@ -17,6 +18,7 @@ class Disk:
         self.folder = Path(folder)
         self.image = self.folder.with_suffix(".img")
         self.ballast = self.folder / "ballast"
+        self.lock = threading.Lock()  # of the fault that is at work on it
         if os.geteuid() != 0:
             raise NoDisk("mounting a disk of limited size needs root")
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from platform_process import Platform
+from torture.fake_clock import fake_clock_env, set_clock
 from torture.proxies import Proxy
 
-FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 # As soon as an orchestrator that restarts at once would.
 RESTART_PAUSE_SECONDS = 0.1
 
@@ -29,11 +29,7 @@ class Node:
         self.skew = 0
         if fake_clock:
             self.set_clock(0)
-            env = env | {
-                "LD_PRELOAD": str(FAKETIME[-1]), "FAKETIME_TIMESTAMP_FILE": str(self.clock_file),
-                # Only the wall clock jumps. The file is read again after a second.
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_CACHE_DURATION": "1", "NO_FAKE_STAT": "1",
-            }
+            env = env | fake_clock_env(self.clock_file)
         self.platform = Platform(data_dir, env, ["--role", ",".join(roles)])
         self.front_grpc = Proxy(network, self.platform.grpc_port)
         self.front_http = Proxy(network, self.platform.otlp_port)
@@ -44,9 +40,7 @@ class Node:
     def set_clock(self, seconds):
         """The process's wall clock is this far off from now on."""
         self.skew = seconds
-        temporary = self.clock_file.with_suffix(".new")
-        temporary.write_text(f"{seconds:+d}")
-        os.replace(temporary, self.clock_file)
+        set_clock(self.clock_file, seconds)
 
     def start(self):
         """Whoever calls it holds `lock`, or the supervisor might start a second one."""
@@ -61,9 +55,10 @@ class Node:
             time.sleep(0.05)
 
     def kill(self):
-        """kill -9. It stays down until `start`."""
+        """kill -9. It stays down until `start`. False if it had ended before."""
         self.wanted = False
         self.platform.kill()
+        return self.platform.process is not None and self.platform.process.returncode == -signal.SIGKILL
 
     def kill_now(self):
         """The signal alone, for callers that must not wait; `kill` tidies up."""
@@ -76,13 +71,20 @@ class Node:
         return self.platform.terminate()
 
     def pause(self, seconds):
-        if self.platform.alive():
-            os.kill(self.platform.pid, signal.SIGSTOP)
-            try:
-                time.sleep(seconds)
-            finally:
-                if self.platform.alive():
-                    os.kill(self.platform.pid, signal.SIGCONT)
+        self.platform.process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            self.platform.process.send_signal(signal.SIGCONT)
+
+    def log_end(self):
+        path = self.platform.log_path
+        return path.stat().st_size if path.exists() else 0
+
+    def log_since(self, end):
+        with open(self.platform.log_path, "rb") as log:
+            log.seek(end)
+            return log.read().decode(errors="replace")
 
     def stop(self):
         self.kill()

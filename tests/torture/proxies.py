@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 
 PASS = "pass"
 REFUSE = "refuse"  # connections are reset, those that are open and new ones
@@ -42,6 +43,8 @@ class Proxy:
         self.mode, self.delay = PASS, 0.0
         # Called in the event loop as hook(what, phase); what it does (a kill) happens between two steps of the traffic.
         self.hook = None
+        self.met = Counter()  # by mode: how many connections, requests, answers it hit
+        self.lock = threading.Lock()  # of the fault that is at work here
         self.open = set()
         server = network.call(self._listen())
         network.servers.append(server)
@@ -72,6 +75,7 @@ class Proxy:
         try:
             await self._may_pass()
             if self.mode == REFUSE:
+                self.met[REFUSE] += 1
                 return
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
             connection.writers.append(up_writer)
@@ -83,6 +87,8 @@ class Proxy:
             connection.abort()
 
     async def _may_pass(self):
+        if self.mode == HANG:
+            self.met[HANG] += 1
         while self.mode == HANG:
             await asyncio.sleep(0.02)
 
@@ -99,9 +105,11 @@ class Proxy:
     async def _pump(self, connection, reader, writer, outward):
         while data := await reader.read(1 << 16):
             if self.mode == SLOW:
+                self.met[SLOW] += 1
                 await asyncio.sleep(self.delay)
             await self._may_pass()
             if outward and (self.mode == MUTE or connection.spoiled):
+                self.met[MUTE] += 1
                 connection.spoiled = True
                 continue
             if not outward:

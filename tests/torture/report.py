@@ -1,20 +1,23 @@
 """What a run found, as data and as a table."""
 
 import statistics
+from collections import Counter
+
+from torture.faults import kinds_for
 
 
 def result(run):
     """Everything worth keeping of a run, ready for JSON."""
-    counts = {}
-    for kind, *_ in run.faults:
-        if kind is not None:
-            counts[kind] = counts.get(kind, 0) + 1
+    counts = Counter(kind for kind, *_ in run.faults if kind is not None)
+    without = Counter(fault.kind for kind, fault, *_ in run.faults if kind is None)
     totals, found = run.ledger.totals(), run.checker.counts()
     longest, since = run.availability.longest
     alone = [seconds for seconds, at in run.availability.after_kills if _alone(run, at, at + seconds)]
     return {
         "topology": run.topology.name, "seed": run.seed, "seconds": run.seconds, "every": run.every,
         "faults": dict(sorted(counts.items())), "fault_count": sum(counts.values()),
+        "without_effect": dict(sorted(without.items())), "left_out": run.topology.left_out,
+        "kinds": sorted(kinds_for(run.topology)),
         "acked": totals["acked"], "given_up": totals["given up"], "in_flight": totals["in flight"], **found,
         "damaged": len(run.damage), "damage": run.damage[:100], "verified": run.verified,
         "drops_invited": len(run.refusals), "reads": run.checker.reads, "reads_unanswered": run.checker.unanswered,
@@ -24,7 +27,7 @@ def result(run):
             {"at": round(at - run.started, 1), "seconds": round(seconds, 1), "faults": _during(run, at, seconds)}
             for seconds, at in run.availability.outages
         ],
-        "timeline": [[kind, round(began, 2), round(ended or run.elapsed(), 2)] for kind, _, began, ended in run.faults],
+        "timeline": [[fault.kind, kind, round(began, 2), round(ended or run.elapsed(), 2)] for kind, fault, began, ended in run.faults],
         "after_kill_seconds": {
             "kills": len(run.availability.after_kills), "alone": len(alone),
             "worst": round(max(alone), 2) if alone else None, "median": round(statistics.median(alone), 2) if alone else None,
@@ -66,7 +69,8 @@ def markdown(results, command):
     rows = [
         ("seed", lambda r: r["seed"]),
         ("minutes", lambda r: round(r["seconds"] / 60, 1)),
-        ("faults", lambda r: r["fault_count"]),
+        ("faults that took effect", lambda r: f"{r['fault_count']:,}"),
+        ("faults that met nothing (not counted above)", lambda r: sum(r["without_effect"].values())),
         ("items acked", lambda r: f"{r['acked']:,}"),
         ("acked items lost", lambda r: r["lost"]),
         ("items shown twice", lambda r: r["duplicated"]),
@@ -84,7 +88,8 @@ def markdown(results, command):
     kinds = sorted({kind for r in results for kind in r["faults"]})
     lines += ["", f"| fault | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
     lines += [f"| {kind} | {' | '.join(str(r['faults'].get(kind, '')) for r in results)} |" for kind in kinds]
-    return "\n".join(lines) + "\n"
+    lines += ["", *[f"Left out ({r['topology']}): {what}" for r in results for what in r["left_out"]]]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _after_kill(one):

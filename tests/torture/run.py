@@ -10,6 +10,7 @@ from torture.availability import Availability
 from torture.checker import Checker
 from torture.clients import Client
 from torture.faults import kinds_for
+from torture.faults.effect import NoEffect
 from torture.faults.store import plant_orphan
 from torture.ledger import Ledger
 from torture.schedule import plan
@@ -37,7 +38,7 @@ class Run:
         self.clients = [Client(self, n, "grpc" if n % 2 else "http") for n in range(clients)]
         self.orphans = []
         self._lock = threading.Lock()
-        self.faults = []  # [counted as, planned, began, ended or None]
+        self.faults = []  # [counted as or None, planned, began, ended or None]
         self.refusals, self.retries, self.notes, self.failures = [], {}, [], []
         self.damage, self.verified = [], None  # findings and summary of `otlp-rust verify`
 
@@ -81,6 +82,9 @@ class Run:
             self.faults.append(entry)
         try:
             entry[0] = action(self, fault) or fault.kind
+        except NoEffect as reason:
+            entry[0] = None
+            self.note(f"{fault.kind} had no effect: {reason}")
         except Exception as error:  # the fault could not be done; another one was in its way
             entry[0] = None
             self.note(f"{fault.kind} did not happen: {error!r}")

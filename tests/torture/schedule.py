@@ -25,15 +25,20 @@ class Fault:
 def plan(seed, topology, kinds, seconds, every, quiet=2.0):
     """Faults about `every` seconds apart, from `quiet` seconds after the start to `quiet` seconds before the end.
 
-    `kinds` are names with weights. They come from a shuffled deck that holds each as often as its weight says, so that a
-    short run meets every kind too.
+    `kinds` are names with weights. They come from a shuffled deck that holds each as often as its weight says. In the first
+    deck each comes once before any comes again, so that a short run meets every kind too.
     """
     rng = random.Random(f"{seed}/{topology}/schedule")
     deck, faults, at = [], [], quiet
     while at < seconds - quiet:
         if not deck:
-            deck = [name for name, weight in kinds for _ in range(weight)]
-            rng.shuffle(deck)
+            first = [name for name, _ in kinds]
+            deck = [name for name, weight in kinds for _ in range(weight - 1)]
+            for cards in (first, deck):
+                rng.shuffle(cards)
+            deck += first  # dealt from its end
+            if faults:
+                rng.shuffle(deck)
         faults.append(Fault(len(faults), at, deck.pop(), rng.random(), rng.random()))
         at += rng.uniform(0.6, 1.4) * every
     return faults

@@ -14,8 +14,10 @@ STALE_SECONDS = 2.0
 class StoreProxy(Proxy):
     """HTTP/1.1, one request after the other on each connection."""
 
-    def __init__(self, network, target_port):
-        self.listings = []  # (when, request target, answer), oldest first
+    def __init__(self, network, target_port, listings):
+        # (when, request target, answer), oldest first; shared by the proxies of one store: what is stale for one process
+        # is what another one was told.
+        self.listings = listings
         super().__init__(network, target_port)
 
     async def _serve(self, connection, reader, writer, up_reader, up_writer):
@@ -25,12 +27,15 @@ class StoreProxy(Proxy):
             body = await read_body(reader, head)
             await self._may_pass()
             if self.mode == REFUSE:
+                self.met[REFUSE] += 1
                 return
             if self.mode == SLOW:
+                self.met[SLOW] += 1
                 await asyncio.sleep(self.delay)
             listing = method == "GET" and "list-type=2" in target
             stale = self._stale(target) if listing and self.mode == STALE_LIST else None
             if stale is not None:
+                self.met[STALE_LIST] += 1
                 writer.write(stale)
                 await writer.drain()
                 continue
@@ -45,9 +50,11 @@ class StoreProxy(Proxy):
             self._tell((method, target), "after")
             await self._may_pass()
             if self.mode == REFUSE or (self.mode == LOSE_PUT and method == "PUT"):
+                self.met[self.mode] += 1
                 return
             if listing:
-                self.listings = self.listings[-20:] + [(time.monotonic(), target, answer)]
+                del self.listings[:-20]
+                self.listings.append((time.monotonic(), target, answer))
             writer.write(answer)
             await writer.drain()
 

@@ -14,7 +14,8 @@ import requests
 from platform_process import binary
 from services import S3, Postgres
 from torture.disk import Disk, NoDisk
-from torture.node import FAKETIME, Node, Supervisor
+from torture.fake_clock import FAKETIME
+from torture.node import Node, Supervisor
 from torture.proxies import PASS, Network, Proxy
 from torture.store_proxy import StoreProxy
 from torture.watch import DELETE, MODIFY, MOVED_TO, Watch
@@ -56,16 +57,21 @@ class Topology:
     disk = None
     signs = False  # whether requests to the store are signed with the time
 
-    def __init__(self, folder, warn):
-        self.folder, self.warn = Path(folder), warn
+    def __init__(self, folder, say):
+        self.folder, self.say = Path(folder), say
+        self.left_out = []  # what this machine cannot do
         self.network = Network()
         self.nodes = []
         self.gone = []  # processes that were removed
         self.members = threading.Lock()  # of those who add or remove processes
         self.fake_clock = bool(FAKETIME)
         if not self.fake_clock:
-            warn("SKIPPED: clocks stay right, because libfaketime is missing (run scripts/setup-tests.sh)")
+            self.leave_out("clocks stay right, because libfaketime is missing (run scripts/setup-tests.sh)")
         self.supervisor = Supervisor(self)
+
+    def leave_out(self, what):
+        self.left_out.append(what)
+        self.say(f"SKIPPED: {what}")
 
     def start(self):
         for node in self.nodes:
@@ -148,13 +154,13 @@ class Local(Topology):
 
     name = "local"
 
-    def __init__(self, folder, warn, disk_bytes=2 << 30):
-        super().__init__(folder, warn)
+    def __init__(self, folder, say, disk_bytes=2 << 30):
+        super().__init__(folder, say)
         data = self.folder / "data"
         try:
             self.disk = Disk(data, disk_bytes)
         except NoDisk as reason:
-            warn(f"SKIPPED: the disk never fills: {reason}")
+            self.leave_out(f"the disk never fills: {reason}")
         env = RESTLESS | {"OTLP_RUST__COMMIT__MIN_INTERVAL": "20ms"}
         self.nodes = [Node(self.network, "only", ["all"], data, env, self.fake_clock)]
 
@@ -212,18 +218,19 @@ class Cluster(Topology):
     ROLES = (["all"], ["ingest"], ["query", "compact"])
     MOST = 5
 
-    def __init__(self, folder, warn):
-        super().__init__(folder, warn)
+    def __init__(self, folder, say):
+        super().__init__(folder, say)
         self.postgres, self.s3 = Postgres(), S3()
         self.database = self.postgres.database()
         self.numbers = 0
+        self.listings = []
         for roles in self.ROLES:
             self.nodes.append(self.make_node(roles))
 
     def make_node(self, roles):
         self.numbers += 1
         name = f"p{self.numbers}-{'-'.join(roles)}"
-        store = StoreProxy(self.network, urllib.parse.urlsplit(self.s3.ready["url"]).port)
+        store = StoreProxy(self.network, urllib.parse.urlsplit(self.s3.ready["url"]).port, self.listings)
         database = Proxy(self.network, self.postgres.port)
         env = RESTLESS | self.s3.env("torture") | {
             "OTLP_RUST__COMMIT__MIN_INTERVAL": "50ms",

@@ -1,4 +1,4 @@
-"""Watches a local store's files (inotify), so that a kill can be aimed at what the process is doing."""
+"""Watches files (inotify), so that a kill can be aimed at what a process is doing with them."""
 
 import ctypes
 import os
@@ -6,14 +6,15 @@ import select
 import struct
 import time
 
-MODIFY, MOVED_TO, CREATE, DELETE, IS_DIRECTORY = 0x2, 0x80, 0x100, 0x200, 0x40000000
+ACCESS, MODIFY, MOVED_TO, CREATE, DELETE, IS_DIRECTORY = 0x1, 0x2, 0x80, 0x100, 0x200, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watch:
-    """Events of a folder and of all folders below it, new ones included."""
+    """Events of a folder and of all folders below it, new ones included; or of a file."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, events=MODIFY | MOVED_TO | CREATE | DELETE):
+        self.events = events
         self.descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self.descriptor < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
@@ -27,7 +28,7 @@ class Watch:
         os.close(self.descriptor)
 
     def _add(self, folder):
-        number = _libc.inotify_add_watch(self.descriptor, folder.encode(), MODIFY | MOVED_TO | CREATE | DELETE)
+        number = _libc.inotify_add_watch(self.descriptor, folder.encode(), self.events)
         if number < 0:
             return  # gone already
         self.folders[number] = folder

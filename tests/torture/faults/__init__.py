@@ -1,7 +1,8 @@
 """The kinds of faults: name, weight, and what each does to a topology.
 
 An action gets the run and the fault and returns when the fault is over. What it returns, if anything, is the name under
-which the fault is counted (a kill that was aimed and missed is not counted as aimed).
+which the fault is counted (a kill that was aimed and missed is not counted as aimed). An action that raises is not counted:
+`NoEffect` when the fault met nothing.
 """
 
 from dataclasses import dataclass

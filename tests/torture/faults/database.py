@@ -4,7 +4,10 @@ import time
 
 import psycopg
 
-from torture.proxies import MUTE, PASS, SLOW
+from torture.faults.effect import disturb, until
+from torture.proxies import MUTE, SLOW
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'otlp-rust'"
 
 
 def stop(run, fault):
@@ -17,19 +20,14 @@ def stop(run, fault):
 
 
 def cut(run, fault):
-    with psycopg.connect(run.topology.database, connect_timeout=5, autocommit=True) as admin:
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'otlp-rust'")
+    with run.topology.members:  # while the database is there
+        with psycopg.connect(run.topology.database, connect_timeout=5, autocommit=True) as admin:
+            until(lambda: sum(ended for (ended,) in admin.execute(CUT)), "nobody was connected")
 
 
 def _during(run, fault, mode, seconds, delay=0.0):
     nodes = list(run.topology.nodes) if fault.luck > 0.4 else [fault.pick(run.topology.nodes)]
-    try:
-        for node in nodes:
-            node.database.set(mode, delay)
-        time.sleep(seconds)
-    finally:
-        for node in nodes:
-            node.database.set(PASS)
+    disturb([node.database for node in nodes], mode, seconds, delay)
 
 
 def slow(run, fault):

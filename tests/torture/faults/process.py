@@ -2,6 +2,7 @@
 
 import time
 
+from torture.faults.effect import NoEffect
 from torture.topologies import LEASE_SECONDS
 
 # So long a kill waits for the step it is aimed at. Compaction and collection come every few hundred ms.
@@ -17,12 +18,26 @@ def _restart(run, node, fault):
     node.start()
 
 
+def _up(node):
+    """What has ended of itself (its database is down, its disk is full) is started, so that something can happen to it."""
+    if not node.platform.alive():
+        node.start()
+
+
+def _kill(run, node):
+    if not node.kill():
+        raise NoEffect(f"{node.name} had ended")
+    run.killed(node)
+
+
 def kill(run, fault):
     node = fault.pick(run.topology.nodes)
     with node.lock:
-        node.kill()
-        run.killed(node)
-        _restart(run, node, fault)
+        _up(node)
+        try:
+            _kill(run, node)
+        finally:
+            _restart(run, node, fault)
 
 
 def kill_in(step):
@@ -30,10 +45,12 @@ def kill_in(step):
         node = fault.pick(run.topology.of_role(STEP_ROLES[step]))
         phase = "before" if fault.luck < 0.5 else "after"
         with node.lock:
+            _up(node)
             hit = run.topology.aim(node, step, phase, AIM_SECONDS)
-            node.kill()
-            run.killed(node)
-            node.start()
+            try:
+                _kill(run, node)
+            finally:
+                node.start()
         return None if hit else "kill -9 at any moment"
 
     return action
@@ -45,16 +62,16 @@ def kill_in_start(run, fault):
         node.kill()
         node.start()
         time.sleep(fault.between(0, 0.4))
-        node.kill()
-        run.killed(node)
-        node.start()
+        try:
+            _kill(run, node)
+        finally:
+            node.start()
 
 
 def terminate(run, fault):
     node = fault.pick(run.topology.nodes)
     with node.lock:
-        if not node.platform.alive():
-            node.start()
+        _up(node)
         was_ready = node.platform.ready()
         try:
             code = node.terminate()
@@ -69,6 +86,7 @@ def terminate(run, fault):
 def pause(run, fault):
     node = fault.pick(run.topology.nodes)
     with node.lock:
+        _up(node)
         node.paused = True
         try:
             node.pause(fault.between(LEASE_SECONDS + 0.5, 2 * LEASE_SECONDS + 0.5))

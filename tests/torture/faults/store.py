@@ -4,7 +4,8 @@ import os
 import time
 import uuid
 
-from torture.proxies import HANG, PASS, REFUSE, SLOW
+from torture.faults.effect import disturb
+from torture.proxies import HANG, REFUSE, SLOW
 from torture.store_proxy import LOSE_PUT, STALE_LIST
 from torture.topologies import ORPHAN_AGE_SECONDS
 
@@ -12,13 +13,7 @@ from torture.topologies import ORPHAN_AGE_SECONDS
 def _during(run, fault, mode, seconds, delay=0.0):
     # For one process or, as when the store itself fails, for all.
     nodes = list(run.topology.nodes) if fault.luck > 0.4 else [fault.pick(run.topology.nodes)]
-    try:
-        for node in nodes:
-            node.store.set(mode, delay)
-        time.sleep(seconds)
-    finally:
-        for node in nodes:
-            node.store.set(PASS)
+    disturb([node.store for node in nodes], mode, seconds, delay)
 
 
 def refuse(run, fault):
@@ -41,15 +36,15 @@ def list_stale(run, fault):
     """A process looks for orphans when it starts: it is started while listings are old, with an orphan planted before."""
     plant_orphan(run)
     node = fault.pick(run.topology.of_role("compact"))
-    with node.lock:
-        node.store.set(STALE_LIST)
-        try:
+
+    def start_again():
+        # Not longer: a start that fails for another fault's sake is to be repeated.
+        with node.lock:
             if node.platform.alive():
                 node.terminate()
             node.start()
-            time.sleep(fault.between(0.5, 2))
-        finally:
-            node.store.set(PASS)
+
+    disturb([node.store], STALE_LIST, fault.between(0.5, 2), first=start_again)
 
 
 def plant_orphan(run):
