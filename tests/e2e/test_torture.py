@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import socketserver
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from torture import __main__ as main
 from torture import faults, report, schedule
 from torture.faults import effect
 from torture.ledger import ACKED, Ledger, Request, compare
@@ -83,6 +85,26 @@ def test_a_seed_decides_the_schedule():
     assert one == again and one != other
     assert {fault.kind for fault in one} == {name for name, _ in kinds}
     assert len(one) > 200 and all(a.at < b.at for a, b in zip(one, one[1:]))
+
+
+@pytest.mark.parametrize("given", [
+    "--seed 7",
+    "--seed 7 --minutes 0.7",
+    "--seed 7 --minutes 13 --every 1.3",
+    f"--seed 7 --minutes {40 / 60} --every {1 / 3} --topology cluster --window 12 --clients 6 --keep --out {os.devnull}",
+])
+def test_the_replay_command_repeats_the_run(given):
+    options = main.parser().parse_args(shlex.split(given))
+    command = shlex.split(main.replay(options))
+    # As make understands it, whoever runs the tests with make.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    told = subprocess.run([*command, "-n"], cwd=REPOSITORY, env=environment, check=True, text=True, capture_output=True).stdout
+    (line,) = [line for line in told.splitlines() if line.startswith("scripts/torture.sh ")]
+    again = main.parser().parse_args(shlex.split(line)[1:])
+    kinds = [(kind.name, kind.weight) for kind in faults.KINDS]
+    plans = [schedule.plan(one.seed, "cluster", kinds, one.minutes * 60, one.every) for one in (options, again)]
+    assert plans[0] == plans[1] != []
+    assert vars(options) | {"keep": False, "out": None} == vars(again)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torture.run import Run
 from torture.topologies import TOPOLOGIES
 
 
-def arguments(given):
+def parser():
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="decides faults and contents; from the clock if not given")
     parser.add_argument("--minutes", type=float, default=5, help="how long faults strike (default 5)")
@@ -29,7 +29,18 @@ def arguments(given):
     parser.add_argument("--out", type=Path, help="write the table here (.md) and everything else beside it (.json)")
     parser.add_argument("--keep", action="store_true", help="keep data and logs even if nothing was found")
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args(given)
+    return parser
+
+
+def replay(options):
+    """The `make` command that repeats a run: all that decides its schedule, as far as it differs from the defaults."""
+    defaults = vars(parser().parse_args([]))
+    said = {name: value for name, value in vars(options).items() if name not in ("out", "keep", "result")}
+    differ = {name: str(value).removesuffix(".0") for name, value in said.items() if value != defaults[name]}
+    command = ["make torture", *(f"{name.upper()}={differ.pop(name)}" for name in ("seed", "minutes") if name in differ)]
+    if differ:
+        command.append(f'TORTURE_ARGS="{" ".join(f"--{name} {value}" for name, value in differ.items())}"')
+    return " ".join(command)
 
 
 def one(options):
@@ -77,12 +88,13 @@ def both(options):
 
 
 def main(given=None):
-    options = arguments(given)
+    options = parser().parse_args(given)
     if options.seed is None:
         options.seed = time.time_ns() % 1_000_000_007
-    command = f"make torture SEED={options.seed} MINUTES={options.minutes:g}"
-    if options.topology == "both":
+    command = replay(options)
+    if not options.result:  # else the process that started this one says it
         print(f"replay with: {command}", flush=True)
+    if options.topology == "both":
         results = both(options)
     else:
         results = [one(options)]
