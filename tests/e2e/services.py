@@ -23,6 +23,8 @@ from platform_process import binary, free_ports, stop_process
 class Postgres:
     """A temporary PostgreSQL server with a superuser `postgres` that needs no password."""
 
+    environment = None  # as this process's
+
     def __init__(self):
         bins = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
         if not bins:
@@ -36,13 +38,16 @@ class Postgres:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
             self.as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         (self.port,) = free_ports(1)
-        self._run("initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         self.process = None
         try:
+            self._make_data()
             self.start()
         except RuntimeError:
             self.stop()
             raise
+
+    def _make_data(self):
+        self._run("initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
 
     def start(self):
         """Starts the server unless it runs, and waits until it takes connections."""
@@ -52,7 +57,7 @@ class Postgres:
             self.process = subprocess.Popen(
                 [self.bin / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"]
                 + ["-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=200"],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, **self.as_user,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, env=self.environment, **self.as_user,
             )
         deadline = time.monotonic() + 30
         while subprocess.call([self.bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], cwd="/") != 0:
@@ -81,7 +86,7 @@ class Postgres:
         return f"postgres://postgres@127.0.0.1:{self.port}/{name}"
 
     def stop(self):
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(20)

@@ -12,10 +12,11 @@ import psycopg
 import requests
 
 from platform_process import binary
-from services import S3, Postgres
+from services import S3
 from torture.disk import Disk, NoDisk
 from torture.fake_clock import FAKETIME
 from torture.node import Node, Supervisor
+from torture.postgres import Server
 from torture.proxies import PASS, Network, Proxy
 from torture.store_proxy import StoreProxy
 from torture.watch import DELETE, MODIFY, MOVED_TO, Watch
@@ -220,12 +221,27 @@ class Cluster(Topology):
 
     def __init__(self, folder, say):
         super().__init__(folder, say)
-        self.postgres, self.s3 = Postgres(), S3()
-        self.database = self.postgres.database()
+        self.postgres, self.s3 = Server(), S3()
+        self.database_name = urllib.parse.urlsplit(self.postgres.database()).path.removeprefix("/")
         self.numbers = 0
         self.listings = []
         for roles in self.ROLES:
             self.nodes.append(self.make_node(roles))
+
+    def database_url(self, port):
+        return f"postgres://postgres@127.0.0.1:{port}/{self.database_name}"
+
+    @property
+    def database(self):
+        """The URL of whatever is the primary now."""
+        return self.database_url(self.postgres.port)
+
+    def use(self, postgres):
+        """Another server is the primary from now on: processes find it at the address they know."""
+        self.postgres = postgres
+        for node in self.nodes:
+            node.database.target_port = postgres.port
+            node.database.cut()
 
     def make_node(self, roles):
         self.numbers += 1
@@ -237,7 +253,7 @@ class Cluster(Topology):
             # Longer than any request here is repeated, short enough for requests to be forgotten during a run.
             "OTLP_RUST__INGEST__DEDUPE_WINDOW": "90s",
             "OTLP_RUST__STORE__S3__ENDPOINT": f"http://127.0.0.1:{store.port}",
-            "OTLP_RUST__CATALOG__URL": self.database.replace(f":{self.postgres.port}/", f":{database.port}/"),
+            "OTLP_RUST__CATALOG__URL": self.database_url(database.port),
         }
         node = Node(self.network, name, roles, self.folder / name, env, self.fake_clock)
         node.store, node.database = store, database

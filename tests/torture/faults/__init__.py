@@ -42,6 +42,7 @@ KINDS = [
     Kind("store loses replies of puts", 1, store.lose_put_replies, _cluster),
     Kind("store lists what was", 1, store.list_stale, _cluster),
     Kind("PostgreSQL stopped", 1, database.stop, _cluster),
+    Kind("PostgreSQL fails over", 1, database.fail_over, _cluster),
     Kind("PostgreSQL cuts connections", 1, database.cut, _cluster),
     Kind("PostgreSQL slow", 1, database.slow, _cluster),
     Kind("PostgreSQL replies lost", 1, database.lose_replies, _cluster),

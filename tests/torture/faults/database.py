@@ -11,12 +11,26 @@ CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_
 
 
 def stop(run, fault):
-    """As a fail-over looks to clients: connections break in the middle of whatever they did, then nothing answers, then
-    the database is back with what it had committed (crash recovery from its log)."""
+    """Connections break in the middle of whatever they did, then nothing answers, then the database is back with what it
+    had committed (crash recovery from its log)."""
     with run.topology.members:
         run.topology.postgres.stop_at_once()
         time.sleep(fault.between(0.2, 2.5))
         run.topology.postgres.start()
+
+
+def fail_over(run, fault):
+    """To a synchronous standby, which is made first; the primary dies with all its connections and never comes back."""
+    topology = run.topology
+    with topology.members:
+        old = topology.postgres
+        new = old.standby()
+        time.sleep(fault.between(0.5, 2))  # commits wait for the standby
+        old.die()
+        time.sleep(fault.between(0.2, 2.5))  # until somebody has noticed
+        new.promote()
+        topology.use(new)
+        old.stop()
 
 
 def cut(run, fault):
