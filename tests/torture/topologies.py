@@ -263,6 +263,7 @@ class Cluster(Topology):
         return [node.front_grpc, node.front_http, node.store, node.database]
 
     def heal(self):
+        self.postgres.set_clock(0)
         self.postgres.start()
         super().heal()
 

@@ -35,6 +35,7 @@ KINDS = [
     Kind("paused past its lease", 1, process.pause),
     Kind("acks lost", 2, network.lose_acks),
     Kind("clock jumps", 2, clock.jump, lambda topology: topology.fake_clock),
+    Kind("PostgreSQL's clock jumps", 1, clock.jump_of_postgres, lambda topology: topology.fake_clock and _cluster(topology)),
     Kind("disk full", 2, disk.full, lambda topology: topology.disk is not None),
     Kind("store refuses", 1, store.refuse, _cluster),
     Kind("store hangs", 1, store.hang, _cluster),

@@ -2,7 +2,7 @@
 
 import time
 
-from torture.faults.effect import NoEffect
+from torture.faults.effect import NoEffect, until
 from torture.topologies import LEASE_SECONDS, SKEW_SECONDS
 from torture.watch import ACCESS, Watch
 
@@ -12,15 +12,25 @@ READ_SECONDS = 2 * LEASE_SECONDS + 4
 SIGNED_SECONDS = 14 * 60
 
 
+def _next(fault, now, most):
+    """The next skew after this one. Some jumps are the one back to the right time."""
+    return 0 if now and fault.luck < 0.25 else int(fault.between(-most, most))
+
+
+def jump_of_postgres(run, fault):
+    """The clock by which leases, grace periods and the memory of requests go."""
+    with run.topology.members:
+        postgres = run.topology.postgres
+        seconds = _next(fault, postgres.skew, SKEW_SECONDS)
+        postgres.set_clock(seconds)
+        until(lambda: abs(postgres.clock_off() - seconds) < 2, "PostgreSQL goes by another clock")
+
+
 def jump(run, fault):
     node = fault.pick(run.topology.nodes)
     with node.clock_lock:
-        # Some jumps are the one back to the right time; half of the others are small enough for S3.
-        if node.skew and fault.luck < 0.25:
-            seconds = 0
-        else:
-            most = SIGNED_SECONDS if fault.number % 2 else SKEW_SECONDS
-            seconds = int(fault.between(-most, most))
+        # Half of them are small enough for S3.
+        seconds = _next(fault, node.skew, SIGNED_SECONDS if fault.number % 2 else SKEW_SECONDS)
         node.set_clock(seconds)
         with Watch(node.clock_file, ACCESS) as watch:
             if not watch.wait(lambda *_: True, READ_SECONDS):
