@@ -26,7 +26,7 @@ from torture.topologies import Local
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Long enough for one fault of each kind at least; `make torture` runs for minutes.
-SECONDS, EVERY = 45, 1.7
+SECONDS, EVERY = 48, 1.7
 
 
 def test_a_short_run_keeps_every_promise(tmp_path):

@@ -32,6 +32,11 @@ class Availability:
                 self.after_kills.append((now - self._killed, self._killed))
                 self._killed = None
 
+    def silence(self):
+        """For how long nobody has been acked."""
+        with self._lock:
+            return 0.0 if self._last is None else time.monotonic() - self._last
+
     def killed(self):
         """The only process has just been killed. A kill before the last one was overcome extends its outage."""
         with self._lock:

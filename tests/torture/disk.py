@@ -1,9 +1,10 @@
-"""A disk of limited size for the local topology, so that it can be filled."""
+"""A disk of its own for the local topology, so that it can be filled and made to hang."""
 
 import errno
 import os
 import subprocess
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -32,6 +33,7 @@ class Disk:
             self.kind = "tmpfs"
             if not self._run("mount", "-t", "tmpfs", "-o", f"size={size}", "none", self.folder):
                 raise NoDisk("neither a loop device nor a tmpfs can be mounted here")
+        self.can_hang = self._run("fsfreeze", "-f", self.folder) and self._run("fsfreeze", "-u", self.folder)
 
     def _run(self, *command):
         return subprocess.run([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
@@ -52,6 +54,20 @@ class Disk:
 
     def empty(self):
         self.ballast.unlink(missing_ok=True)
+
+    @contextmanager
+    def hanging(self):
+        """Whoever writes waits, in the kernel and deaf to signals."""
+        # Should this process end meanwhile, nobody else would thaw the disk, and what waits for it could never be killed.
+        rescue = subprocess.Popen(["sh", "-c", 'sleep 30; fsfreeze -u "$1"', "sh", str(self.folder)], start_new_session=True)
+        try:
+            if not self._run("fsfreeze", "-f", self.folder):
+                raise RuntimeError("fsfreeze failed")
+            yield
+        finally:
+            self._run("fsfreeze", "-u", self.folder)
+            rescue.kill()  # its `sleep` ends by itself
+            rescue.wait()
 
     def unmount(self, keep=False):
         """With `keep` the image stays (ext4), for whoever looks into a failure."""

@@ -15,8 +15,8 @@ class StoreProxy(Proxy):
     """HTTP/1.1, one request after the other on each connection."""
 
     def __init__(self, network, target_port, listings):
-        # (when, request target, answer), oldest first; shared by the proxies of one store: what is stale for one process
-        # is what another one was told.
+        # The last (when, answer) by request target; shared by the proxies of one store: what is stale for one process is
+        # what another one was told.
         self.listings = listings
         super().__init__(network, target_port)
 
@@ -53,13 +53,12 @@ class StoreProxy(Proxy):
                 self.met[self.mode] += 1
                 return
             if listing:
-                del self.listings[:-20]
-                self.listings.append((time.monotonic(), target, answer))
+                self.listings[target] = [*self.listings.get(target, [])[-5:], (time.monotonic(), answer)]
             writer.write(answer)
             await writer.drain()
 
     def _stale(self, target):
-        old = [answer for at, known, answer in self.listings if known == target and at < time.monotonic() - STALE_SECONDS]
+        old = [answer for at, answer in self.listings.get(target, []) if at < time.monotonic() - STALE_SECONDS]
         return old[-1] if old else None
 
 

@@ -161,7 +161,10 @@ class Local(Topology):
         try:
             self.disk = Disk(data, disk_bytes)
         except NoDisk as reason:
-            self.leave_out(f"the disk never fills: {reason}")
+            self.leave_out(f"the disk never fills and never hangs: {reason}")
+        else:
+            if not self.disk.can_hang:
+                self.leave_out("the disk never hangs: only ext4 on a loop device can be frozen")
         env = RESTLESS | {"OTLP_RUST__COMMIT__MIN_INTERVAL": "20ms"}
         self.nodes = [Node(self.network, "only", ["all"], data, env, self.fake_clock)]
 
@@ -224,7 +227,7 @@ class Cluster(Topology):
         self.postgres, self.s3 = Server(), S3()
         self.database_name = urllib.parse.urlsplit(self.postgres.database()).path.removeprefix("/")
         self.numbers = 0
-        self.listings = []
+        self.listings = {}
         for roles in self.ROLES:
             self.nodes.append(self.make_node(roles))
 

@@ -37,6 +37,8 @@ KINDS = [
     Kind("clock jumps", 2, clock.jump, lambda topology: topology.fake_clock),
     Kind("PostgreSQL's clock jumps", 1, clock.jump_of_postgres, lambda topology: topology.fake_clock and _cluster(topology)),
     Kind("disk full", 2, disk.full, lambda topology: topology.disk is not None),
+    Kind("disk hangs", 1, disk.hang, lambda topology: topology.disk is not None and topology.disk.can_hang),
+    Kind("catalog hangs", 1, disk.hang_catalog, lambda topology: topology.name == "local"),
     Kind("store refuses", 1, store.refuse, _cluster),
     Kind("store hangs", 1, store.hang, _cluster),
     Kind("store slow", 1, store.slow, _cluster),

@@ -13,9 +13,9 @@ class NoEffect(Exception):
     """The fault was tried and met nothing."""
 
 
-def until(effect, what):
+def until(effect, what, patience=None):
     """Waits for effect() to be true and returns it; raises `NoEffect` when it is not in time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
     while not (value := effect()):
         if time.monotonic() > deadline:
             raise NoEffect(what)
@@ -23,7 +23,7 @@ def until(effect, what):
     return value
 
 
-def disturb(proxies, mode, seconds, delay=0.0, first=lambda: None):
+def disturb(proxies, mode, seconds, delay=0.0, first=lambda: None, patience=None):
     """Lets proxies misbehave for so long, and longer until that hit a connection, a request or an answer. `first` is
     called as soon as they do."""
     with ExitStack() as held:
@@ -36,7 +36,7 @@ def disturb(proxies, mode, seconds, delay=0.0, first=lambda: None):
                 proxy.set(mode, delay)
             first()
             time.sleep(seconds)
-            until(lambda: sum(proxy.met[mode] for proxy in proxies) > before, f"{mode}: no traffic met it")
+            until(lambda: sum(proxy.met[mode] for proxy in proxies) > before, f"{mode}: no traffic met it", patience)
         finally:
             for proxy in proxies:
                 proxy.set(PASS)

@@ -2,7 +2,7 @@
 
 import time
 
-from torture.faults.effect import NoEffect
+from torture.faults.effect import NoEffect, until
 from torture.topologies import LEASE_SECONDS
 
 # So long a kill waits for the step it is aimed at. Compaction and collection come every few hundred ms.
@@ -45,8 +45,12 @@ def kill_in(step):
         node = fault.pick(run.topology.of_role(STEP_ROLES[step]))
         phase = "before" if fault.luck < 0.5 else "after"
         with node.lock:
-            _up(node)
-            hit = run.topology.aim(node, step, phase, AIM_SECONDS)
+            hit, end = False, time.monotonic() + AIM_SECONDS
+            while not hit and time.monotonic() < end:
+                _up(node)
+                hit = run.topology.aim(node, step, phase, AIM_SECONDS / 4)
+            if not hit:
+                _up(node)
             try:
                 _kill(run, node)
             finally:
@@ -59,13 +63,18 @@ def kill_in(step):
 def kill_in_start(run, fault):
     node = fault.pick(run.topology.nodes)
     with node.lock:
-        node.kill()
-        node.start()
-        time.sleep(fault.between(0, 0.4))
-        try:
-            _kill(run, node)
-        finally:
+
+        def once():
+            node.kill()
             node.start()
+            time.sleep(fault.between(0, 0.4))
+            try:
+                return node.kill()
+            finally:
+                run.killed(node)
+                node.start()
+
+        until(once, f"{node.name} ended before")
 
 
 def terminate(run, fault):

@@ -44,7 +44,8 @@ def list_stale(run, fault):
                 node.terminate()
             node.start()
 
-    disturb([node.store], STALE_LIST, fault.between(0.5, 2), first=start_again)
+    # It compacts and collects in between, and does one thing at a time.
+    disturb([node.store], STALE_LIST, fault.between(0.5, 2), first=start_again, patience=20)
 
 
 def plant_orphan(run):
