@@ -195,6 +195,10 @@ def test_planted_damage_is_found(folder, damage):
     assert result[damage] == planted["rows"] > 0
     assert {f["kind"] for f in result["findings"]} == {damage}
     assert all(f["catalog"] and f["ids"] for f in result["findings"])
+    written = report.summaries([result])
+    (kept,) = json.loads(written)
+    assert kept["findings"][damage] == len(result["findings"]) and kept[damage] == result[damage]
+    assert not any(one in written for f in result["findings"] for one in f["ids"])
     # The part that ended is one that nobody deletes: verify sees it, too.
     assert {f["kind"] for f in result["damage"]} == ({"catalog_row"} if damage == "lost" else set())
 

@@ -26,7 +26,7 @@ def parser():
     parser.add_argument("--every", type=float, default=2.5, help="seconds between two faults of a topology (default 2.5)")
     parser.add_argument("--window", type=float, default=30, help="seconds after which clients turn to a new tenant (default 30)")
     parser.add_argument("--clients", type=int, default=4, help="clients per topology (default 4)")
-    parser.add_argument("--out", type=Path, help="write the table here (.md) and everything else beside it (.json)")
+    parser.add_argument("--out", type=Path, help="write the table here (.md) and the schedule, outages and counts beside it (.json)")
     parser.add_argument("--keep", action="store_true", help="keep data and logs even if nothing was found")
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     return parser
@@ -108,7 +108,7 @@ def main(given=None):
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(table)
-        options.out.with_suffix(".json").write_text(json.dumps(results, indent=1, default=str))
+        options.out.with_suffix(".json").write_text(report.summaries(results))
     return 1 if any(report.failed(r) for r in results) else 0
 
 

@@ -1,5 +1,6 @@
 """What a run found, as data and as a table."""
 
+import json
 import statistics
 from collections import Counter
 
@@ -36,6 +37,23 @@ def result(run):
         "own_exits": run.topology.exits(), "notes": run.notes, "failures": run.failures,
         "refusals": run.refusals, "findings": run.checker.findings,
     }
+
+
+# What names items and shows logs: as much as a run finds, and only of use beside its data.
+BODIES = ("findings", "damage", "refusals", "own_exits")
+
+
+def summary(one):
+    """A result to keep: how many findings of which kind there were, without them."""
+    kept = {key: value for key, value in one.items() if key not in BODIES}
+    kinds = Counter(finding["kind"] for finding in one["findings"] + one["damage"])
+    return kept | {"findings": dict(sorted(kinds.items())), "own_exits": Counter(code for _, code, _ in one["own_exits"])}
+
+
+def summaries(results):
+    """The summaries as JSON, a line for each key: a schedule of a thousand faults is one."""
+    one = lambda r: "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value, default=str)}" for key, value in summary(r).items()) + "\n}"
+    return f"[{', '.join(map(one, results))}]\n"
 
 
 def _during(run, since, seconds):

@@ -43,6 +43,8 @@ ORPHAN_AGE_SECONDS = 24 * 3600
 READY_SECONDS = 90
 # A debug build decodes every value of a long run in it.
 VERIFY_SECONDS = 600
+# What no log may say whatever happens: an error for which the process has no class is one.
+BUGS = ("panicked at", "please report it")
 LIVE = """
 SELECT 'slice' AS kind, s.id, g.path, s.row_count, g.writer FROM segment_slice s JOIN segment g ON g.id = s.segment_id
 JOIN dataset d ON d.id = s.dataset_id WHERE d.tenant = {tenant}
@@ -143,11 +145,12 @@ class Topology:
         return [(node.name, code, log) for node in [*self.nodes, *self.gone] for code, log in node.exits]
 
     def crashes(self):
-        """Ends that no fault explains. A start that fails (code 1: its database is down, its disk is full) is none."""
+        """Ends that no fault explains, and what the processes themselves take for a bug. A start that fails (code 1: its database is
+        down, its disk is full) is none."""
         ended = [f"{name} ended with {code}:\n{log}" for name, code, log in self.exits() if code != 1]
         logs = [node.platform.log_path for node in [*self.nodes, *self.gone]]
-        panics = [line for path in logs if path.exists() for line in open(path, errors="replace") if "panicked at" in line]
-        return ended + panics[:20]
+        bugs = [line for path in logs if path.exists() for line in open(path, errors="replace") if any(sign in line for sign in BUGS)]
+        return ended + bugs[:20]
 
 
 class Local(Topology):
