@@ -18,6 +18,7 @@ import pytest
 
 from torture import __main__ as main
 from torture import faults, report, schedule
+from torture.availability import Availability
 from torture.faults import effect
 from torture.ledger import ACKED, Ledger, Request, compare
 from torture.proxies import HANG, MUTE, REFUSE, SLOW, Network, Proxy
@@ -85,6 +86,15 @@ def test_a_seed_decides_the_schedule():
     assert one == again and one != other
     assert {fault.kind for fault in one} == {name for name, _ in kinds}
     assert len(one) > 200 and all(a.at < b.at for a, b in zip(one, one[1:]))
+
+
+def test_time_without_an_ack_counts_from_the_start():
+    availability = Availability()
+    availability.begin()
+    time.sleep(0.3)
+    assert availability.silence() >= 0.3
+    availability.acked()
+    assert availability.longest[0] >= 0.3 and availability.silence() < 0.3
 
 
 @pytest.mark.parametrize("given", [

@@ -97,6 +97,7 @@ class Run:
         self.started = time.monotonic()
         kinds = kinds_for(self.topology)
         faults = plan(self.seed, self.topology.name, [(k.name, k.weight) for k in kinds.values()], self.seconds, self.every)
+        self.availability.begin()
         for thread in [*self.clients, self.checker]:
             thread.start()
         try:
