@@ -217,23 +217,61 @@ def test_processes_share_a_limit_through_a_redis_that_dies_hangs_and_comes_back(
         assert log.count("redis cannot be reached") == 3 and log.count("redis is back") == 3, log
 
 
-def test_processes_share_the_number_of_series(make_server, redis):
+def test_processes_share_the_bytes_per_second(make_server, redis):
     redis.start()
-    env = {"OTLP_RUST__REDIS__URL": redis.url, "OTLP_RUST__REDIS__PREFIX": "test", "OTLP_RUST__LIMITS__SERIES": "10"}
+    # As many bytes as the requests of the flood hold that make up RATE items.
+    size = len(wire.request("traces", [wire.span() for _ in range(BATCH)]).SerializeToString())
+    env = {
+        "OTLP_RUST__REDIS__URL": redis.url,
+        "OTLP_RUST__LIMITS__TENANTS__shop__BYTES_PER_SECOND": str(size * RATE // BATCH),
+        "OTLP_RUST__LIMITS__BURST": "1s",
+    }
+    servers = [make_server(env=env) for _ in range(2)]
+    until(lambda: all(metric(server, "otlp_limits_redis_up") == 1 for server in servers), "Redis is not used")
+    flood = Flood(servers)
+    try:
+        time.sleep(2)
+        shared, _ = flood.rate(4)
+        # Twice as much if each granted the whole limit.
+        assert 0.75 * RATE < shared < 1.25 * RATE
+    finally:
+        flood.stop()
+    assert not flood.problems, flood.problems[:3]
+    assert all(metric(server, "otlp_limits_reached_total", tenant="shop", limit="bytes_per_second") > 0 for server in servers)
+
+
+def point_of_a_series(number):
+    return wire.gauge("m", 1.0, {"n": number})
+
+
+def span_with_a_key(number):
+    return wire.span("s", {f"key.{number}": 1})
+
+
+@pytest.mark.parametrize(
+    # The resource's own key counts, too.
+    ("limit", "signal", "item", "others"),
+    [("series", "metrics", point_of_a_series, 0), ("attribute_keys", "traces", span_with_a_key, 1)],
+    ids=["series", "attribute_keys"],
+)
+def test_processes_share_the_number_of(make_server, redis, limit, signal, item, others):
+    redis.start()
+    most = 10 + others
+    env = {"OTLP_RUST__REDIS__URL": redis.url, "OTLP_RUST__REDIS__PREFIX": "test", f"OTLP_RUST__LIMITS__{limit.upper()}": str(most)}
     first, second = (make_server(env=env) for _ in range(2))
     until(lambda: metric(second, "otlp_limits_redis_up") == 1, "Redis is not used")
 
     def send(server, numbers):
-        """Sends a point of each series; returns how many were rejected."""
-        message = wire.request("metrics", [wire.gauge("m", 1.0, {"n": n}) for n in numbers])
+        """Sends an item with each series or key; returns how many were rejected."""
+        message = wire.request(signal, [item(number) for number in numbers])
         try:
-            return wire.rejected("metrics", wire.send_grpc(server, "metrics", message, "shop"))[0]
+            return wire.rejected(signal, wire.send_grpc(server, signal, message, "shop"))[0]
         except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "limits.series (10)" in error.details()
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and f"limits.{limit} ({most})" in error.details()
             return len(numbers)
 
     def told(count):
-        return lambda: redis.ask("SCARD", "test:limits:{shop}:series:young") == str(count)
+        return lambda: redis.ask("SCARD", f"test:limits:{{shop}}:{limit}:young") == str(count + others)
 
     assert send(first, range(6)) == 0
     until(told(6), "the first process does not tell what it knows")
@@ -242,8 +280,8 @@ def test_processes_share_the_number_of_series(make_server, redis):
     until(told(7), "the second process does not tell what it knows")
     time.sleep(0.5)
     assert send(second, [101, 102, 103, 104]) == 1
-    # Series that move to another process are not new, even if the limit is reached.
-    until(lambda: send(second, range(6)) == 0, "a series that the other process knows is refused")
+    # What moves to another process is not new, even if the limit is reached.
+    until(lambda: send(second, range(6)) == 0, f"{limit}: what the other process knows is refused")
     assert send(second, [200]) == 1 and send(first, range(6)) == 0
 
 
