@@ -23,27 +23,36 @@ QUICK = {
 }
 
 
-def holding(folder, marker):
-    """Segments and parts below a folder in which the marker stands, compressed or not."""
-    found = []
+def texts(folder):
+    """Segments and parts below a folder, each with its bytes and with what is compressed in them."""
     for path in folder.rglob("*"):
         try:
             data = path.read_bytes() if path.suffix in (".seg", ".parquet") else b""
         except FileNotFoundError:
             continue  # deleted meanwhile
-        at, texts = -1, [data]
+        at, found = -1, [data]
         while (at := data.find(ZSTD_FRAME, at + 1)) >= 0:
             try:
-                texts.append(zstandard.ZstdDecompressor().decompressobj().decompress(data[at:]))
+                found.append(zstandard.ZstdDecompressor().decompressobj().decompress(data[at:]))
             except zstandard.ZstdError:
                 pass  # four bytes of something else
-        if any(marker in text for text in texts):
-            found.append(path)
-    return found
+        yield path, found
+
+
+def holding(folder, marker):
+    """Segments and parts below a folder in which the marker stands, compressed or not."""
+    return [path for path, found in texts(folder) if any(marker in text for text in found)]
+
+
+def standing(folder, markers):
+    """Which of the markers stand in some segment or part below a folder."""
+    return {marker for _, found in texts(folder) for marker in markers if any(marker in text for text in found)}
 
 
 def store_of(server, backend, services):
-    return server.data_dir / "store" if backend == "local" else services.get(S3).folder
+    if backend == "local":
+        return server.data_dir / "store"
+    return services.get(S3).folder / server.env["OTLP_RUST__STORE__URL"].removeprefix("s3://")
 
 
 def delete(server, *arguments, code=0):
@@ -116,6 +125,61 @@ def test_a_trace_is_deleted_while_others_are_sent(make_server, services, tenant,
     assert sorted(names) == sorted(sent), "other spans were lost or doubled"
     audit = [line for line in server.log_path.read_text().splitlines() if f"deletion={done['id']}" in line.replace('"', "").replace(":", "=")]
     assert len(audit) >= 3, "asked for, done, verified"
+
+
+def span_of(user, word):
+    return wire.span(f"step {word}", {"user.id": user, "secret": word})
+
+
+def log_of(user, word):
+    # A body is stored as a template and the words that fill it: a word stands in one piece.
+    return wire.record(f"user did {word} at 12", {"user.id": user, "secret": word})
+
+
+def point_of(user, word):
+    return wire.gauge("load", 1.5, {"user.id": user, "secret": word})
+
+
+SENT = {"spans": ("traces", span_of), "logs": ("logs", log_of), "metrics": ("metrics", point_of)}
+# Points know their series by its id alone, so what describes a series is a table of its own.
+CONDITIONS = {
+    "spans": "\"user.id\" = 'victim'",
+    "logs": "body LIKE 'user did %' AND \"user.id\" = 'victim'",
+    "metrics": "name = 'load' AND \"user.id\" = 'victim'",
+    "metric_series": "\"user.id\" = 'victim'",
+}
+
+
+@pytest.mark.parametrize("backend", ["local", "cluster"])
+def test_rows_that_a_condition_finds_are_gone_from_the_bytes(make_server, services, backend):
+    """Spans, log records and points of two users, each with a word that nothing else has; one of the users is deleted."""
+    server = make_server(backend, env=QUICK)
+    store = store_of(server, backend, services)
+    words = {table: {user: [os.urandom(8).hex() for _ in range(4)] for user in ("victim", "other")} for table in SENT}
+    for half in (slice(0, 2), slice(2, 4)):
+        for table, (signal, item) in SENT.items():
+            for user, of_user in words[table].items():
+                wire.send_http(server, signal, wire.request(signal, [item(user, word) for word in of_user[half]]), "acme")
+        if half.start == 0:
+            server.compact()
+    markers = {user: {word.encode() for table in SENT for word in words[table][user]} for user in ("victim", "other")}
+    for user in markers:
+        series = server.sql(f"SELECT DISTINCT series_id FROM metric_series WHERE \"user.id\" = '{user}'", "acme")
+        assert len(series) == 4
+        markers[user] |= {bytes.fromhex(row["series_id"]) for row in series}
+    everything = markers["victim"] | markers["other"]
+    assert standing(store, everything) == everything, "the scan does not see everything that is stored"
+    for table, where in CONDITIONS.items():
+        answer = ask(server, {"tenant": "acme", "dataset": table, "where": where})
+        assert answer.status_code == 202, answer.text
+        done = wait_for(server, answer.json()["id"], "done", "verified")
+        assert done["rows_deleted"] >= 4, done
+    for number in range(1, done["id"] + 1):
+        wait_for(server, number, "verified")
+    assert standing(store, everything) == markers["other"]
+    for table in SENT:
+        rows = server.sql(f'SELECT "attr.secret" AS word FROM {table}', "acme")
+        assert sorted(row["word"] for row in rows) == sorted(words[table]["other"]), table
 
 
 def test_a_deletion_survives_a_crash(make_server, tenant):
