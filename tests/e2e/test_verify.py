@@ -1,18 +1,23 @@
 """`otlp-rust verify` on real data directories: beside a running platform, after it, and after each kind of damage."""
 
+import base64
+import itertools
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 
 import wire
-from platform_process import binary, free_ports
+from platform_process import Platform, binary, free_ports
+from services import S3
 
 ROWS = 40
 
@@ -83,8 +88,6 @@ def test_a_running_platform_has_no_findings(make_server, backend, tenant):
 @pytest.fixture(scope="module")
 def template(folder, services):
     """A data directory as a platform left it, and the traces in it."""
-    from platform_process import Platform
-
     server = Platform(folder / "verify-template")
     server.start()
     traces = fill(server, "acme")
@@ -93,18 +96,25 @@ def template(folder, services):
 
 
 class Damaged:
-    """A copy of the template, to be damaged."""
+    """What a platform left behind, to be damaged."""
 
-    def __init__(self, directory):
-        self.objects = directory / "store"
-        self.database = sqlite3.connect(directory / "catalog.db")
-        self.database.execute("PRAGMA foreign_keys = OFF")
+    def __init__(self, objects, database):
+        self.objects, self.database = objects, database
         one = self.database.execute
-        self.part = one("SELECT p.path FROM part p JOIN dataset d ON d.id = p.dataset_id WHERE d.kind = 1").fetchone()[0]
+        self.part, self.index = one(
+            "SELECT p.path, p.index_offset FROM part p JOIN dataset d ON d.id = p.dataset_id WHERE d.kind = 1"
+        ).fetchone()
         self.other = one("SELECT p.path FROM part p JOIN dataset d ON d.id = p.dataset_id WHERE d.kind = 3").fetchone()[0]
         self.segment = one(
             "SELECT g.path FROM segment g JOIN segment_slice s ON s.segment_id = g.id JOIN dataset d ON d.id = s.dataset_id WHERE d.kind = 1"
         ).fetchone()[0]
+
+    @classmethod
+    def local(cls, directory):
+        """Of local disk and SQLite: a copy of the template."""
+        database = sqlite3.connect(directory / "catalog.db")
+        database.execute("PRAGMA foreign_keys = OFF")
+        return cls(directory / "store", database)
 
     def sql(self, statement):
         changed = self.database.execute(statement).rowcount
@@ -124,11 +134,6 @@ def flip(at):
     return change
 
 
-def index_of(damaged):
-    (offset,) = damaged.database.execute("SELECT index_offset FROM part WHERE path = ?", [damaged.part]).fetchone()
-    return offset
-
-
 def orphan(damaged):
     file = damaged.objects / "acme/spans/2026-01-01/forgotten.parquet"
     file.parent.mkdir(parents=True)
@@ -146,7 +151,7 @@ DAMAGES = {
     "flipped bit in a segment": ("damaged_object", lambda d: d.patch(d.segment, flip(200))),
     "damaged footer": ("damaged_object", lambda d: d.patch(d.part, flip(-40))),
     "content of another object": ("foreign_content", lambda d: shutil.copy(d.objects / d.other, d.objects / d.part)),
-    "damaged trace index": ("damaged_trace_index", lambda d: d.patch(d.part, flip(index_of(d)))),
+    "damaged trace index": ("damaged_trace_index", lambda d: d.patch(d.part, flip(d.index))),
     "wrong size": ("wrong_size", lambda d: d.sql(PART.format("byte_size = byte_size + 5"))),
     "wrong row count": ("wrong_row_count", lambda d: d.sql(PART.format("row_count = row_count - 3"))),
     "wrong time range": ("wrong_time_range", lambda d: d.sql(PART.format("max_ts = min_ts"))),
@@ -170,6 +175,11 @@ DAMAGES = {
 }
 # Of these the bytes are lost, or queries fail.
 WITHOUT_ROWS = {"orphan"}
+# The others are damages of rows in the catalog, whose checks crates/catalog tests on both databases.
+OF_OBJECTS = [
+    "missing object", "missing segment", "truncated object", "flipped bit", "flipped bit in a segment", "damaged footer",
+    "content of another object", "damaged trace index", "orphan",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -178,7 +188,7 @@ def test_each_kind_of_damage_is_found(template, make_server, tmp_path, damage):
     shutil.copytree(template[0].data_dir, server.data_dir, dirs_exist_ok=True)
     kind, plant = DAMAGES[damage]
     assert verify(server, "--deep")[:2] == (0, [])
-    plant(Damaged(server.data_dir))
+    plant(Damaged.local(server.data_dir))
     for args in [[], ["--deep"]]:
         code, findings, summary = verify(server, *args)
         assert code == 1, summary
@@ -195,6 +205,70 @@ def test_each_kind_of_damage_is_found(template, make_server, tmp_path, damage):
     assert code == 1 and kind in out and "do: " in out, out
 
 
+@pytest.fixture(scope="module")
+def cluster_template(folder, services):
+    """A server over PostgreSQL and S3 that has ended, and the folder behind the S3 endpoint that holds its objects."""
+    server = Platform(folder / "verify-cluster", services.cluster_env())
+    server.start()
+    fill(server, "acme")
+    server.terminate()
+    return server, services.get(S3).folder / server.env["OTLP_RUST__STORE__URL"].removeprefix("s3://")
+
+
+@pytest.mark.parametrize("damage", OF_OBJECTS)
+def test_damage_is_found_on_an_object_store(cluster_template, tmp_path, damage):
+    server, objects = cluster_template
+    kind, plant = DAMAGES[damage]
+    shutil.copytree(objects, tmp_path / "sound")
+    try:
+        assert verify(server, "--deep")[:2] == (0, [])
+        with psycopg.connect(server.env["OTLP_RUST__CATALOG__URL"]) as database:
+            plant(Damaged(objects, database))
+        code, findings, summary = verify(server, "--deep")
+        assert code == 1 and {finding["kind"] for finding in findings} == {kind}, (findings, summary)
+        assert findings[0]["what"] and findings[0]["remedy"]
+        if damage not in WITHOUT_ROWS:
+            affected = findings[0]["affected"][0]
+            assert affected["tenant"] == "acme" and affected["rows"] > 0 and affected["from"] <= affected["to"]
+    finally:
+        shutil.rmtree(objects)
+        shutil.copytree(tmp_path / "sound", objects)
+
+
+def most_held(server, *args):
+    """What a command held at most (its VmHWM), in bytes; it must find nothing wrong."""
+    command = [binary("otlp-rust", "OTLP_RUST_BIN"), *args, "--data-dir", server.data_dir]
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=server.env)
+    most = 0
+    while process.poll() is None:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        most = max(most, int(found[1]) * 1024 if found else 0)
+        time.sleep(0.005)
+    out = process.communicate()[0]
+    assert process.returncode == 0, out
+    return most
+
+
+def test_a_deep_check_holds_the_same_of_much_as_of_little(make_server, tenant):
+    server = make_server()
+    # Text that does not get much smaller, in the places that one message keeps for it.
+    place = "x" * 6_000
+    spans = [wire.span("large", {"n": n, "text": place}) for n in range(900)]
+    around = wire.request("traces", spans).SerializeToString().split(place.encode())
+    held, stored = [], []
+    for parts in (range(3), range(3, 27)):
+        for part in parts:
+            text = [base64.b64encode(os.urandom(4_500)) for _ in range(len(around) - 1)] + [b""]
+            answer = wire.post(server, "traces", b"".join(itertools.chain(*zip(around, text))), tenant=f"{tenant}-{part}")
+            assert answer.status_code == 200, answer.text
+        server.compact()
+        stored.append(sum(path.stat().st_size for path in (server.data_dir / "store").rglob("*.parquet")))
+        held.append(most_held(server, "verify", "--deep"))
+    print(f"stored {stored}, held {held}")
+    assert stored[0] < 15 * 2**20 and stored[1] > 100 * 2**20
+    assert held[1] < held[0] + 64 * 2**20
+
+
 def test_what_cannot_be_checked_is_not_called_damage(make_server, template, tmp_path):
     server = make_server(start=False)
     code, out, err = run(server, "verify", "--json")
@@ -207,7 +281,7 @@ def test_what_cannot_be_checked_is_not_called_damage(make_server, template, tmp_
 def test_queries_name_the_damaged_object(make_server, template):
     server = make_server(start=False)
     shutil.copytree(template[0].data_dir, server.data_dir, dirs_exist_ok=True)
-    damaged = Damaged(server.data_dir)
+    damaged = Damaged.local(server.data_dir)
     (damaged.objects / damaged.part).unlink()
     damaged.database.close()
     server.start()
@@ -227,7 +301,7 @@ def test_queries_name_the_damaged_object(make_server, template):
 def test_quarantine_makes_answers_partial_and_says_so(make_server, template):
     server = make_server(start=False)
     shutil.copytree(template[0].data_dir, server.data_dir, dirs_exist_ok=True)
-    damaged = Damaged(server.data_dir)
+    damaged = Damaged.local(server.data_dir)
     lost = damaged.objects / damaged.part
     saved = lost.read_bytes()
     lost.unlink()
