@@ -315,7 +315,8 @@ def test_filters_skip_files_and_rows(quiet, duck, tenant, rng):
 
 @pytest.mark.parametrize("backend", ["local", "cluster"])
 def test_reading_while_the_platform_works(make_server, duck, tenant, rng, backend):
-    """Counts only grow, never pass what was sent, and show no row twice, while slices become parts and parts are merged."""
+    """While slices become parts and parts are merged, counts only grow, never pass what was sent, and show no row twice; and what
+    was there at an earlier version, or time, stays as it was."""
     busy = {"OTLP_RUST__COMPACTION__INTERVAL": "100ms", "OTLP_RUST__COMPACTION__MAX_SLICE_AGE": "200ms"}
     server = make_server(backend=backend, env=busy)
     first = spans(rng, 10)
@@ -335,12 +336,25 @@ def test_reading_while_the_platform_works(make_server, duck, tenant, rng, backen
     sender.start()
     try:
         table, last, growths, deadline = f'lake."{tenant}".spans', 0, 0, time.monotonic() + 8
+        past = {}  # version -> when it was made, and what was there
+
+        def content(at):
+            return reader.rows(f"SELECT count(*) AS n, sum(hash(span_id, parent_span_id, name, start_time)) AS rows FROM {table} AT ({at})")
+
         while time.monotonic() < deadline or growths < 3:
             assert time.monotonic() < deadline + 60, "nothing new appears"
             (seen,) = reader.rows(f"SELECT count(*) AS n, count(DISTINCT span_id) AS ids, count(parent_span_id) FROM {table}")
             assert seen["n"] == seen["ids"] and last <= seen["n"] <= sent[0], (last, seen, sent)
             growths += seen["n"] > last
             last = seen["n"]
+            version = reader.version()
+            made = reader.value(f"SELECT snapshot_time::VARCHAR FROM ducklake_snapshots('lake') WHERE snapshot_id = {version}")
+            past.setdefault(version, (made, content(f"VERSION => {version}")))
+            for earlier in rng.sample(sorted(past), min(2, len(past))):
+                then, was = past[earlier]
+                assert content(f"VERSION => {earlier}") == was, earlier
+                assert content(f"TIMESTAMP => TIMESTAMPTZ '{then}'") == was, (earlier, then)
+        assert len(past) > 3 and len({json.dumps(was) for _, was in past.values()}) > 2, past
     finally:
         stop.set()
         sender.join()
