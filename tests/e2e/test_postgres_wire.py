@@ -76,6 +76,44 @@ def test_a_prepared_statement_sees_what_arrived_since(served):
         assert row[0].year >= 2024 and isinstance(row[1], int) and len(row[2]) == 16
 
 
+def test_tools_find_tables_and_columns_and_draw_them(served):
+    """What Grafana's data source and tools behind a driver ask: both catalogs of PostgreSQL, then a series over time."""
+    start = 1_772_366_400 * 10**9
+    sent = [wire.span("drawn", {"n": n}, start_time_unix_nano=start + n * 30 * 10**9) for n in range(4)]
+    wire.send_http(served.server, "traces", wire.request("traces", sent))
+    with served.driver() as connection:
+
+        def rows(query, *parameters):
+            return connection.execute(query, parameters or None).fetchall()
+
+        schemas = "table_schema NOT IN ('information_schema', 'pg_catalog')"
+        tables = dict(rows(f"SELECT table_name, table_schema FROM information_schema.tables WHERE {schemas}"))
+        assert {"spans", "logs", "metrics", "metric_histograms", "exemplars", "resources"} <= set(tables)
+        assert set(tables.values()) == {"public"} == set(*rows("SELECT current_schema()"))
+        listed = {name for name, _ in rows("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s", "spans")}
+        described = dict(
+            rows(
+                "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a"
+                " JOIN pg_catalog.pg_class c ON a.attrelid = c.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE c.relname = %s AND n.nspname = 'public' AND a.attnum > 0",
+                "spans",
+            )
+        )
+        assert listed == set(described) and "attr.n" in listed
+        types = {"trace_id": "bytea", "start_time": "timestamp with time zone", "duration": "bigint", "name": "text", "attr.n": "bigint"}
+        assert {name: described[name] for name in types} == types
+        # A transaction that only reads, as drivers open one.
+        connection.execute("SET application_name = 'tool'")
+        connection.execute("BEGIN READ ONLY")
+        assert rows("SHOW TRANSACTION ISOLATION LEVEL")
+        drawn = rows(
+            """SELECT date_bin('1 minute', start_time) AS "time", service_name AS metric, count(*) AS value FROM spans"""
+            " WHERE start_time BETWEEN '2026-03-01T12:00:00Z' AND '2026-03-01T12:10:00Z' GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+        connection.execute("COMMIT")
+        assert [(int(at.timestamp()) - start // 10**9, metric, value) for at, metric, value in drawn] == [(0, "e2e", 2), (60, "e2e", 2)]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
