@@ -1,13 +1,17 @@
 """Hostile and broken input: a clear answer in the request's own encoding, good items beside bad ones kept, no crash."""
 
+import contextlib
 import gzip
+import http.client
 import json
 import os
 import re
+import time
 import zlib
 
 import grpc
 import pytest
+import requests
 import zstandard
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -200,14 +204,74 @@ def test_zip_bomb_over_grpc(local_server, tenant):
     still_works(local_server, tenant)
 
 
-def test_oversized_body_over_http(local_server, tenant):
-    body = span_message(["x" * 200_000_000]).SerializeToString()
-    try:
-        refused(wire.post(local_server, "traces", body, tenant=tenant), {400, 413}, wire.PROTOBUF)
-    except (ConnectionError, OSError) as error:
-        # A server may answer and close while the client still sends; the client then sees a reset.
-        print("closed early:", error)
-    still_works(local_server, tenant)
+@pytest.mark.parametrize("encoding", ["identity", "chunked"])
+@pytest.mark.parametrize("mebibytes", [17, 60])
+def test_oversized_body_over_http(local_server, tenant, mebibytes, encoding):
+    """The sender hears why, even if it listens only after its last byte, and goes on with the same connection."""
+    body = span_message(["x" * (mebibytes * 2**20)]).SerializeToString()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", local_server.otlp_port, timeout=60)) as connection:
+        before = local_server.resident_bytes()
+        sent = [body[at : at + 2**20] for at in range(0, len(body), 2**20)] if encoding == "chunked" else body
+        answer = exchange(connection, "POST", "/v1/traces", sent, {"Content-Type": wire.PROTOBUF, "X-Scope-OrgID": tenant})
+        status = refused(answer, {413}, wire.PROTOBUF)
+        assert "ingest.max_request_bytes" in status.message, status
+        assert local_server.resident_bytes() - before < 100 * 2**20
+        goes_on(connection, local_server, tenant)
+
+
+REFUSALS = {
+    "wrong path": ("POST", "/v1/spans", {}, 404),
+    "wrong method": ("PUT", "/v1/traces", {}, 405),
+    "wrong content type": ("POST", "/v1/traces", {"Content-Type": "text/plain"}, 415),
+    "bad tenant": ("POST", "/v1/traces", {"X-Scope-OrgID": "a/b"}, 400),
+    "unknown content encoding": ("POST", "/v1/traces", {"Content-Encoding": "br"}, 415),
+    "not what the encoding says": ("POST", "/v1/traces", {"Content-Encoding": "gzip"}, 400),
+    "not a message": ("POST", "/v1/traces", {"Content-Type": wire.JSON}, 400),
+}
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000])
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_refused_sender_keeps_its_connection(local_server, tenant, refusal, size):
+    """A body that is refused before its end, or before its first byte, costs no connection and no other request."""
+    method, path, headers, code = REFUSALS[refusal]
+    headers = {"Content-Type": wire.PROTOBUF, "X-Scope-OrgID": tenant} | headers
+    body = span_message(["x" * size]).SerializeToString()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", local_server.otlp_port, timeout=60)) as connection:
+        for _ in range(2):
+            connection.putrequest(method, path)
+            for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            time.sleep(0.05)  # the server knows enough to refuse
+            connection.send(body[: len(body) // 2])
+            time.sleep(0.05)
+            connection.send(body[len(body) // 2 :])
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status == code and text, (answer.status, text)
+        goes_on(connection, local_server, tenant)
+
+
+def exchange(connection, method, path, body, headers):
+    """One request on an `http.client` connection; the answer in the terms of `requests`."""
+    connection.request(method, path, body, headers, encode_chunked=isinstance(body, list))
+    answer = connection.getresponse()
+    found = requests.Response()
+    found.status_code, found.headers = answer.status, requests.structures.CaseInsensitiveDict(answer.headers)
+    found._content = answer.read()
+    return found
+
+
+def goes_on(connection, server, tenant):
+    """A good request on the same connection, which was not closed, is stored."""
+    used = connection.sock
+    assert used is not None, "the server closed the connection"
+    name = f"good {os.urandom(4).hex()}"
+    headers = {"Content-Type": wire.PROTOBUF, "X-Scope-OrgID": tenant}
+    answer = exchange(connection, "POST", "/v1/traces", span_message([name]).SerializeToString(), headers)
+    assert answer.status_code == 200 and connection.sock is used, answer.text
+    assert name in names(server, tenant)
 
 
 def test_oversized_message_over_grpc(local_server, tenant):
