@@ -173,6 +173,8 @@ def test_cors(make_server):
     assert allowed == "*" or {"content-type", "x-scope-orgid"} <= {name.strip() for name in allowed.split(",")}
     answer = wire.post(server, "traces", "{}", wire.JSON, headers={"Origin": "https://shop.example"})
     assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    # Without it a script in a browser cannot read how long it is to wait.
+    assert answer.headers["Access-Control-Expose-Headers"].lower() == "retry-after"
     stranger = server.session.options(f"{server.otlp_url}/v1/traces", headers=asked | {"Origin": "https://evil.example"})
     assert stranger.headers.get("Access-Control-Allow-Origin") != "https://evil.example"
 
