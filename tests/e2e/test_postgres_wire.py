@@ -5,8 +5,10 @@ import subprocess
 import threading
 import time
 
+import pandas
 import psycopg
 import pytest
+import sqlalchemy
 
 import wire
 from platform_process import free_ports
@@ -112,6 +114,31 @@ def test_tools_find_tables_and_columns_and_draw_them(served):
         )
         connection.execute("COMMIT")
         assert [(int(at.timestamp()) - start // 10**9, metric, value) for at, metric, value in drawn] == [(0, "e2e", 2), (60, "e2e", 2)]
+
+
+def test_sqlalchemy_and_pandas(served):
+    """What stands behind many dashboards and every notebook: it connects, lists tables, and reads into a data frame."""
+    sent = [wire.span(f"framed {n % 2}", {"n": n}) for n in range(6)]
+    wire.send_http(served.server, "traces", wire.request("traces", sent))
+    # Without the option it looks for the type hstore when it connects, by a function that is not there.
+    url = f"postgresql+psycopg://anybody:x@127.0.0.1:{served.port}/otlp?sslmode=disable"
+    engine = sqlalchemy.create_engine(url, use_native_hstore=False)
+    try:
+        tables = sqlalchemy.inspect(engine)
+        found = {*tables.get_table_names(), *tables.get_view_names()}
+        assert {"spans", "logs", "metrics", "metric_histograms", "exemplars", "metric_series", "resources"} <= found
+        assert tables.has_table("spans") and not tables.has_table("no_such_table")
+        query = sqlalchemy.text('SELECT name, start_time, duration, "attr.n" AS n FROM spans WHERE "attr.n" >= :least ORDER BY n')
+        frame = pandas.read_sql(query, engine, params={"least": 2})
+        assert frame["name"].tolist() == ["framed 0", "framed 1"] * 2 and frame["n"].tolist() == [2, 3, 4, 5]
+        assert [str(frame[column].dtype) for column in ("start_time", "duration", "n")] == ["datetime64[us, UTC]", "int64", "int64"]
+        assert frame["start_time"].map(lambda at: at.value // 1_000).tolist() == [span.start_time_unix_nano // 1_000 for span in sent[2:]]
+        with engine.connect() as connection, pytest.raises(sqlalchemy.exc.SQLAlchemyError):
+            connection.execute(sqlalchemy.text("DELETE FROM spans"))
+        with engine.connect() as connection:
+            assert connection.execute(sqlalchemy.text("SELECT count(*) FROM spans")).scalar_one() == 6
+    finally:
+        engine.dispose()
 
 
 @pytest.mark.parametrize(
