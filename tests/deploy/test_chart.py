@@ -283,3 +283,18 @@ def test_notes_name_commands_that_exist():
     for command, flags in steps:
         described = subprocess.run([binary("otlp-rust", "OTLP_RUST_BIN"), command, "--help"], check=True, capture_output=True, text=True).stdout
         assert all(flag in described for flag in flags.split())
+
+
+@pytest.mark.parametrize("case", ["trial", "split", "values-large.yaml", "another name"])
+def test_notes_forward_ports_that_pods_have(case):
+    """kubectl forwards to one pod: each command names a Deployment whose pods listen on all of its ports, and together they lead to OTLP and the API."""
+    some = objects(CASES[case])
+    listening = {owner: {port["containerPort"] for container in spec["containers"] for port in container.get("ports", [])} for owner, _, spec in pods(some)}
+    deployments = {it["metadata"]["name"] for it in find(some, "Deployment")}
+    forwarded = re.findall(r"port-forward deployment/(\S+)((?: \d+)+)$", texts(CASES[case])["otlp-rust/templates/NOTES.txt"], re.MULTILINE)
+    reached = set()
+    for owner, ports in forwarded:
+        assert owner in deployments
+        assert {int(port) for port in ports.split()} <= listening[owner]
+        reached |= set(ports.split())
+    assert reached == {"4317", "4318", "8080"}
