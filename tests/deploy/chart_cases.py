@@ -85,6 +85,7 @@ EVERYTHING = {
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "dashboards": {"enabled": True},
+    "probe": {"enabled": True, "targets": ["https://otlp.example.com/readyz"]},
     "verticalPodAutoscaler": {"enabled": True},
     "networkPolicy": {"egress": {"catalog": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}, "extra": [{"ports": [{"port": 8443}]}]}},
 }

@@ -50,6 +50,9 @@
 {{- if and $v.ingress.enabled (not (or $v.ingress.otlpHttp.host $v.ingress.otlpGrpc.host $v.ingress.api.host)) -}}
 {{- $wrong = append $wrong "ingress.enabled is true and no host is set: set ingress.otlpHttp.host, ingress.otlpGrpc.host or ingress.api.host" -}}
 {{- end -}}
+{{- if and $v.probe.enabled (not (and $v.probe.targets $v.probe.proberUrl)) -}}
+{{- $wrong = append $wrong "probe.enabled is true and nobody is asked: name probe.targets, such as [https://otlp.example.com/readyz], and probe.proberUrl" -}}
+{{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
 {{- $wrong = append $wrong "serviceMonitor.enabled and podMonitor.enabled are both true: every sample would be scraped twice; choose one" -}}
 {{- end -}}
