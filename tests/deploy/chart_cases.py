@@ -79,7 +79,12 @@ EVERYTHING = {
     "config": {"limits": {"items_per_second": 100000}, "memory": {"limit": "300MiB"}, "query": {"max_rows": 1000000}},
     "postgresWire": {"enabled": True},
     "redis": {"existingSecret": {"name": "redis", "key": "u"}, "prefix": "other"},
-    "ingress": {"enabled": True, "annotations": {"x": "y"}, "api": {"host": "api.example.com"}},
+    "ingress": {
+        "enabled": True,
+        "annotations": {"x": "y"},
+        "api": {"host": "api.example.com"},
+        "tls": [{"secretName": "otlp-service-tls", "hosts": ["otlp.example.com", "*.example.com"]}],
+    },
     "gatewayApi": GATEWAY,
     "service": {"type": "LoadBalancer", "trafficDistribution": "PreferClose", "annotations": {"n": "l"}, "grpcOnly": {"enabled": True, "annotations": {"k": "v"}}},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chart_cases import CASES, S3, find, objects, over
+from chart_cases import CASES, S3, find, objects, over, texts
 
 PROBE = {"probe": {"enabled": True, "targets": ["https://otlp.example.com/readyz"]}}
 ROUTED = [case for case in CASES if {"Ingress", "HTTPRoute", "VirtualService"} & {it["kind"] for it in objects(CASES[case])}]
@@ -95,3 +95,18 @@ def test_a_probe_asks_the_front_door():
 def test_a_probe_without_sense_is_refused(wrong, said):
     with pytest.raises(Exception, match=said):
         objects(over(S3, wrong))
+
+
+@pytest.mark.parametrize("case", ROUTED)
+def test_no_host_is_served_in_the_clear_by_accident(case):
+    """With any certificate at all, each host of an Ingress has one; without, all are meant to be in the clear."""
+    for it in find(objects(CASES[case]), "Ingress"):
+        hosts = {host for entry in it["spec"]["tls"] for host in entry["hosts"]}
+        assert hosts == {rule["host"] for rule in it["spec"]["rules"]} and all(entry["secretName"] for entry in it["spec"]["tls"])
+
+
+def test_in_the_clear_where_that_is_meant():
+    clear = over(S3, {"ingress": {"enabled": True, "tls": [], "otlpHttp": {"host": "*.acme.example"}}})
+    assert find(objects(clear), "Ingress") and not [it for it in find(objects(clear), "Ingress") if "tls" in it["spec"]]
+    assert "otlp-grpc.example.com will not work" in texts(clear)["otlp-rust/templates/NOTES.txt"]
+    assert "will not work" not in texts(CASES["everything"])["otlp-rust/templates/NOTES.txt"]

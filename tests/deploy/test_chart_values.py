@@ -180,6 +180,14 @@ WRONG = {
     "two autoscalers": (nested("verticalPodAutoscaler", {"enabled": True, "updateMode": "Auto"}), ["use Off"]),
     "too few connections": (nested("catalog.connectionBudget", 15), ["catalog.connectionBudget", "11 pods"]),
     "too much load": (over(example("values-small.yaml"), nested("sizing.spansPerSecond", 1e6)), ["needs", "values-medium.yaml"]),
+    "a host without a certificate": (
+        nested("ingress", {"enabled": True, "otlpHttp": {"host": "otlp.acme.example"}}),
+        ["ingress.tls has no certificate for otlp.acme.example", "ingress.tls=[]"],
+    ),
+    "a wildcard is for one label": (
+        nested("ingress", {"enabled": True, "otlpGrpc": {"host": "a.b.example.com"}, "tls": [{"secretName": "t", "hosts": ["*.example.com"]}]}),
+        ["ingress.tls has no certificate for a.b.example.com"],
+    ),
     "an ingress without a host": (
         nested("ingress", {"enabled": True, "otlpHttp": {"host": ""}, "otlpGrpc": {"host": ""}}),
         ["no host is set"],

@@ -50,6 +50,13 @@
 {{- if and $v.ingress.enabled (not (or $v.ingress.otlpHttp.host $v.ingress.otlpGrpc.host $v.ingress.api.host)) -}}
 {{- $wrong = append $wrong "ingress.enabled is true and no host is set: set ingress.otlpHttp.host, ingress.otlpGrpc.host or ingress.api.host" -}}
 {{- end -}}
+{{- if and $v.ingress.enabled $v.ingress.tls -}}
+{{- range $host := list $v.ingress.otlpHttp.host $v.ingress.otlpGrpc.host $v.ingress.api.host | compact | uniq -}}
+{{- if not (include "otlp.ingress.tls" (dict "root" $ "host" $host) | trim) -}}
+{{- $wrong = append $wrong (printf "ingress.tls has no certificate for %s, which would be served in the clear: add the host to an entry of it, or set ingress.tls=[] if that is meant" $host) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.probe.enabled (not (and $v.probe.targets $v.probe.proberUrl)) -}}
 {{- $wrong = append $wrong "probe.enabled is true and nobody is asked: name probe.targets, such as [https://otlp.example.com/readyz], and probe.proberUrl" -}}
 {{- end -}}

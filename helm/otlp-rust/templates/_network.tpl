@@ -1,4 +1,21 @@
-{{/* Parts of NetworkPolicies that the platform and the migration share. */}}
+{{/* Parts of NetworkPolicies that the platform and the migration share; certificates of Ingress objects. */}}
+
+{{/* The entries of ingress.tls that hold for a host: those that name it or its wildcard, or no host at all. Takes root, host. */}}
+{{- define "otlp.ingress.tls" -}}
+{{- $names := list .host (regexReplaceAll "^[^.]+" .host "*") -}}
+{{- $host := .host -}}
+{{- range .root.Values.ingress.tls }}
+{{- $it := . }}
+{{- $holds := not .hosts }}
+{{- range $names }}{{ if has . ($it.hosts | default list) }}{{ $holds = true }}{{ end }}{{ end }}
+{{- if $holds }}
+- hosts: [{{ $host | quote }}]
+  {{- with .secretName }}
+  secretName: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 
 {{- define "otlp.egress.dns" -}}
 - to:
