@@ -50,7 +50,7 @@ S3 = {
     "catalog": {"existingSecret": {"name": "pg"}},
     "store": {"url": "s3://bucket/prefix", "s3": {"region": "eu-central-1", "existingSecret": {"name": "s3"}}},
 }
-GATEWAY = {"enabled": True, "parentRefs": [{"name": "gateway", "namespace": "gateways"}], "apiHostnames": ["api.example.com"]}
+GATEWAY = {"enabled": True, "parentRefs": [{"name": "gateway", "namespace": "gateways"}], "apiHostnames": ["api.example.com"], "apiUnauthenticated": True}
 SPLIT = {"roles": {"split": True, "ingest": {"replicaCount": 4, "nodeSelector": {"pool": "ingest"}}, "query": {"autoscaling": {"maxReplicas": 4}}}}
 EVERYTHING = {
     "commonLabels": {"team": "platform"},
@@ -82,7 +82,7 @@ EVERYTHING = {
     "ingress": {
         "enabled": True,
         "annotations": {"x": "y"},
-        "api": {"host": "api.example.com"},
+        "api": {"host": "api.example.com", "annotations": {"nginx.org/basic-auth-secret": "users"}},
         "tls": [{"secretName": "otlp-service-tls", "hosts": ["otlp.example.com", "*.example.com"]}],
     },
     "gatewayApi": GATEWAY,
@@ -116,7 +116,7 @@ CASES = {
     "istio permissive, split": over(S3, SPLIT, {"istio": {"enabled": True, "mtls": "PERMISSIVE"}, "postgresWire": {"enabled": True}}),
     "istio ambient": over(S3, {"istio": {"enabled": True, "dataPlane": "ambient"}}),
     "linkerd": over(S3, {"linkerd": {"enabled": True, "skipOutboundPorts": "5432,6379,443"}}),
-    "istio with a gateway": over(S3, {"istio": {"enabled": True, "gateways": ["i/otlp"], "hosts": ["o.example.com"], "apiHosts": ["a.example.com"]}}),
+    "istio with a gateway": over(S3, {"istio": {"enabled": True, "gateways": ["i/otlp"], "hosts": ["o.example.com"], "apiHosts": ["a.example.com"], "apiUnauthenticated": True}}),
     "kong as ingress": over(S3, {"ingress": {"enabled": True, "className": "kong"}}),
     "pod monitor": over(S3, {"podMonitor": {"enabled": True}}),
     "everything": over(S3, EVERYTHING),

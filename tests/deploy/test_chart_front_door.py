@@ -110,3 +110,14 @@ def test_in_the_clear_where_that_is_meant():
     assert find(objects(clear), "Ingress") and not [it for it in find(objects(clear), "Ingress") if "tls" in it["spec"]]
     assert "otlp-grpc.example.com will not work" in texts(clear)["otlp-rust/templates/NOTES.txt"]
     assert "will not work" not in texts(CASES["everything"])["otlp-rust/templates/NOTES.txt"]
+
+
+def test_an_open_api_is_warned_of():
+    def notes(values):
+        return texts(over(S3, values))["otlp-rust/templates/NOTES.txt"]
+
+    meant = {"ingress": {"enabled": True, "tls": [], "api": {"host": "api.example.com", "unauthenticated": True}}}
+    assert "whoever reaches api.example.com reads everything" in notes(meant)
+    for case in ("examples/nginx/values.yaml", "istio with a gateway"):
+        assert "the API is exposed" in notes(CASES[case])
+    assert "WARNING: the API" not in notes(CASES["istio"])

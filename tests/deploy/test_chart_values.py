@@ -180,6 +180,18 @@ WRONG = {
     "two autoscalers": (nested("verticalPodAutoscaler", {"enabled": True, "updateMode": "Auto"}), ["use Off"]),
     "too few connections": (nested("catalog.connectionBudget", 15), ["catalog.connectionBudget", "11 pods"]),
     "too much load": (over(example("values-small.yaml"), nested("sizing.spansPerSecond", 1e6)), ["needs", "values-medium.yaml"]),
+    "an open API by Ingress": (
+        nested("ingress", {"enabled": True, "api": {"host": "otlp.example.com"}, "annotations": {"cert-manager.io/cluster-issuer": "x"}}),
+        ["ingress.api.host otlp.example.com", "ingress.api.annotations", "ingress.api.unauthenticated=true"],
+    ),
+    "an open API by a route": (
+        nested("gatewayApi", {"enabled": True, "parentRefs": [{"name": "g"}], "apiHostnames": ["api.example.com"]}),
+        ["HTTPRoute otlp-service-api", "gatewayApi.apiUnauthenticated=true"],
+    ),
+    "an open API by Istio": (
+        nested("istio", {"enabled": True, "gateways": ["a/b"], "apiHosts": ["api.example.com"]}),
+        ["istio.apiHosts", "istio.apiUnauthenticated=true"],
+    ),
     "a host without a certificate": (
         nested("ingress", {"enabled": True, "otlpHttp": {"host": "otlp.acme.example"}}),
         ["ingress.tls has no certificate for otlp.acme.example", "ingress.tls=[]"],

@@ -50,6 +50,16 @@
 {{- if and $v.ingress.enabled (not (or $v.ingress.otlpHttp.host $v.ingress.otlpGrpc.host $v.ingress.api.host)) -}}
 {{- $wrong = append $wrong "ingress.enabled is true and no host is set: set ingress.otlpHttp.host, ingress.otlpGrpc.host or ingress.api.host" -}}
 {{- end -}}
+{{- /* Each controller has its own annotations for it: what can be seen is whether the API has any that the other hosts have not. */ -}}
+{{- if and $v.ingress.enabled $v.ingress.api.host (not $v.ingress.api.annotations) (not $v.ingress.api.unauthenticated) -}}
+{{- $wrong = append $wrong (printf "ingress.api.host %s would be open to everybody: otlp-rust does not authenticate. Let the ingress do it by ingress.api.annotations, or set ingress.api.unauthenticated=true if that is meant" $v.ingress.api.host) -}}
+{{- end -}}
+{{- if and $v.gatewayApi.enabled $v.gatewayApi.apiHostnames (not $v.gatewayApi.apiUnauthenticated) -}}
+{{- $wrong = append $wrong (printf "gatewayApi.apiHostnames: otlp-rust does not authenticate, and neither does a route. Let the gateway do it by a policy of its own for HTTPRoute %s-api, then set gatewayApi.apiUnauthenticated=true" (include "otlp.name" .)) -}}
+{{- end -}}
+{{- if and $v.istio.enabled $v.istio.gateways $v.istio.apiHosts (not $v.istio.apiUnauthenticated) -}}
+{{- $wrong = append $wrong "istio.apiHosts: otlp-rust does not authenticate. Let the gateway do it by RequestAuthentication and AuthorizationPolicy, then set istio.apiUnauthenticated=true" -}}
+{{- end -}}
 {{- if and $v.ingress.enabled $v.ingress.tls -}}
 {{- range $host := list $v.ingress.otlpHttp.host $v.ingress.otlpGrpc.host $v.ingress.api.host | compact | uniq -}}
 {{- if not (include "otlp.ingress.tls" (dict "root" $ "host" $host) | trim) -}}
