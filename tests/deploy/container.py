@@ -51,16 +51,16 @@ def mirror():
     return urls[0] if urls else "https://deb.debian.org/debian"
 
 
-def debian_base():
-    """A tar file of a small Debian."""
+def debian_base(*packages):
+    """A tar file of a small Debian, with these packages."""
 
     def make(path):
         with tempfile.TemporaryDirectory(prefix="otlp-rust-debian-") as folder:
             root = Path(folder) / "root"
-            run("debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, root, mirror())
+            run("debootstrap", "--variant=minbase", f"--include={','.join(['ca-certificates', *packages])}", SUITE, root, mirror())
             run("tar", "-C", root, "-czf", path, "--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*", ".")
 
-    return cached(f"debian-{SUITE}.tar.gz", make)
+    return cached("-".join(["debian", SUITE, *packages]) + ".tar.gz", make)
 
 
 def distroless_base():
@@ -118,10 +118,12 @@ class Buildah:
     def __call__(self, command, *arguments, **options):
         return run("buildah", *self.options, command, *arguments, **options).stdout.strip()
 
-    def load(self, tar, name):
-        """Makes an image of a tar file."""
+    def load(self, tar, name, **env):
+        """Makes an image of a tar file, with this environment."""
         container = self("from", "scratch")
         self("add", "--quiet", container, tar, "/")
+        for variable, value in env.items():
+            self("config", "--env", f"{variable}={value}", container)
         self("commit", "--quiet", container, name)
         self("rm", container)
         return name

@@ -249,6 +249,57 @@ def test_the_same_input_gives_the_same_image(buildah, bases, tmp_path):
     assert seen[0] == seen[1]
 
 
+def crate(name, dependencies="", **sources):
+    manifest = f'[package]\nname = "{name}"\nversion.workspace = true\nedition.workspace = true\npublish = false\n\n[dependencies]\n{dependencies}'
+    return {"Cargo.toml": manifest} | {f"src/{stem}.rs": text for stem, text in sources.items()}
+
+
+# Called as ours are, because the Dockerfile calls them so. Nothing from a registry: the builder reaches none.
+CRATES = {
+    "crates/schema": crate("schema", lib="pub fn said() -> String {\n    std::env::args().nth(1).expect(\"one word\")\n}\n"),
+    "crates/otlp-rust": crate(
+        "otlp-rust", 'schema = { path = "../schema" }\n', main='fn main() {\n    println!("compiled from source: {}", schema::said());\n}\n'
+    ),
+    "benches": crate("otlp-rust-bench", lib="", main="fn main() {}\n"),
+}
+
+
+def small_workspace(path, time):
+    """Our manifest, profiles included, around small crates; every file is of this time."""
+    context(path)
+    shutil.copy(REPOSITORY / "Cargo.toml", path)
+    for name, files in CRATES.items():
+        for file, text in files.items():
+            (path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (path / name / file).write_text(text)
+    run("cargo", "generate-lockfile", "--offline", cwd=path)
+    for one in path.rglob("*"):
+        os.utime(one, (time, time))
+    return path
+
+
+def test_the_compiling_stages_make_the_binary_and_the_same_one_twice(buildah, bases, container, images, room):
+    """manifests, dependencies and build as they stand, with this machine's Rust, on a workspace that compiles in seconds."""
+    toolchain = run("rustc", "--print", "sysroot").stdout.strip()
+    path = "/usr/local/toolchain/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    buildah.load(debian_base("gcc", "libc6-dev"), "localhost/rust", PATH=path, CARGO_HOME="/usr/local/cargo", CARGO_NET_OFFLINE="true")
+    # BINARY has this value anyway; buildah 1.28 sees no use of the stage when only the Dockerfile says so.
+    arguments = [*bases, "--build-arg", "RUST_IMAGE=localhost/rust", "--build-arg", "BINARY=build"]
+    arguments += ["--target", "runtime", "--volume", f"{toolchain}:/usr/local/toolchain:ro"]
+    made = []
+    # Of two times, in folders of two names: as old as a checkout of years ago, and of tomorrow.
+    for name, when in [("a", 1_000_000_000), ("elsewhere", time.time() + 86_400)]:
+        where = small_workspace(room / "source" / name, when)
+        made.append(buildah.build(where, f"localhost/from-source:{name}", *arguments, dockerfile=DOCKERFILE))
+    one, other = ((buildah.root(image) / "usr/local/bin/otlp-rust").read_bytes() for image in made)
+    assert one == other, "the same sources give the same binary"
+    assert b"crates/schema/src/lib.rs" in one and b"/src/crates" not in one, "places in the source are told without the builder's folders"
+    assert buildah.config(made[0])["Cmd"] == buildah.config(images["runtime"])["Cmd"]
+    images["from-source"] = made[0]
+    code, said = container("from-source", arguments=["from a container"]).finish()
+    assert (code, said.strip()) == (0, "compiled from source: from a container"), "the code, not what stood in its place for the dependencies"
+
+
 def test_the_scanner_finds_nothing_unexplained():
     """What stays has its reason beside it: #checkov:skip."""
     program = REPOSITORY / ".tools/checkov/bin/checkov"
