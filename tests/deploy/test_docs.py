@@ -265,6 +265,41 @@ def test_the_real_kubectl_and_helm_know_every_option(en):
             assert done.returncode == 0 and "Usage:" in done.stdout, f"{where}: {' '.join(words)}: {done.stderr}"
 
 
+EXIT_CODES = re.compile(r"exit codes?:\s+(.*?)(?:\.\n|\Z)", re.S | re.I)
+
+
+def test_exit_codes_are_those_that_each_help_names(en):
+    """Where a program's help names its exit codes, the handbook's table has the same ones."""
+    text = (BOOKS["en"] / "src/automation.md").read_text().partition("### Exit codes")[2]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    assert head[1:4] == ["0", "1", "2"]
+    compared = set()
+    for command, *meanings in rows:
+        program, *words = command.strip("`").split()
+        path = binary("otlp-rust", "OTLP_RUST_BIN") if program == "otlp-rust" else REPOSITORY / program
+        shown = subprocess.run([path, *words, "--help"], capture_output=True, text=True, check=True).stdout
+        written = {"0", "1", "2"} | set(re.findall(r"(?:^|; )(\d+) ", meanings[3]))
+        if told := EXIT_CODES.search(shown):
+            compared.add(command.strip("`"))
+            assert set(re.findall(r"(?:^|[,;]\s)(\d+) ", told[1])) == written, command
+    assert {"otlp-rust health", "otlp-rust doctor", "otlp-rust verify", "scripts/deploy.sh", "scripts/undeploy.sh"} <= compared
+
+
+def test_options_of_the_scripts_exist(en):
+    """`--help` at the end makes deploy.sh and undeploy.sh read the arguments before it and do nothing."""
+    asked = {tuple(words): where for where, words in all_commands(en) if words[0] in {"scripts/deploy.sh", "scripts/undeploy.sh"}}
+    assert len(asked) > 3
+    for words, where in asked.items():
+        done = subprocess.run([REPOSITORY / words[0], *words[1:], "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, f"{where}: {' '.join(words)}: {done.stderr}"
+    helps = {name: subprocess.run([REPOSITORY / name, "--help"], capture_output=True, text=True).stdout for name in ("scripts/deploy.sh", "scripts/undeploy.sh")}
+    # Options in the text: both scripts have chapters of their own, so either may be meant.
+    text = (BOOKS["en"] / "src/kubernetes.md").read_text()
+    chapter = text.partition("## One command")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(--[a-z-]+)", chapter))
+    assert len(named) > 10 and all(any(re.search(rf"{option}\b", shown) for shown in helps.values()) for option in named), named
+
+
 # --- configuration
 
 
@@ -405,13 +440,19 @@ def test_manifests_fit_the_chart(en):
     made = objects(over({"catalog": S3["catalog"]}, handbook_values(en)))
     deployment = next(o for o in made if o["kind"] == "Deployment")
     ours = deployment["spec"]["template"]["spec"]
+    migration = next(o for o in made if o["kind"] == "Job")["spec"]["template"]
     blocks = [block for page in en.values() for block in page.blocks if block.info == ["yaml", "manifest"]]
     assert blocks
     for block in blocks:
         manifest = yaml.safe_load(block.text)
         kubernetes_validate.validate(manifest, "1.27", strict=True)
         kubernetes_validate.validate(manifest, "1.37", strict=True)
-        pod = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        template = manifest["spec"]["jobTemplate"]["spec"]["template"]
+        # A mesh's proxy beside it would keep the Job from ending: out of the mesh, by what keeps the chart's own Job out.
+        for kind in ("labels", "annotations"):
+            ours_out = {name: value for name, value in migration["metadata"].get(kind, {}).items() if name.endswith("/inject")}
+            assert ours_out and ours_out.items() <= template["metadata"][kind].items(), str(block)
+        pod = template["spec"]
         assert pod["volumes"] == ours["volumes"], str(block)
         assert pod["containers"][0]["volumeMounts"] == ours["containers"][0]["volumeMounts"], str(block)
         assert pod["serviceAccountName"] == ours["serviceAccountName"]
