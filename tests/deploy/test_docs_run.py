@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import handbook
+from conftest import cannot
 from handbook import REPOSITORY
 from platform_process import binary
 
@@ -50,7 +51,7 @@ def matches(expected, printed):
 def in_a_network_of_its_own(script, place):
     """Runs a bash script after tests/deploy/handbook.sh, in the new folder `place`. Returns its exit code, output and troubles."""
     if subprocess.run([*network_of_its_own(), "true"], capture_output=True).returncode != 0:
-        pytest.skip("this machine gives no network namespaces, so the handbook's default ports cannot be used")
+        cannot("this machine gives no network namespaces, so the handbook's default ports cannot be used")
     place.mkdir()
     # PostgreSQL runs as another user.
     for path in (place.parent, place):

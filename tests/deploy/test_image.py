@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, cannot
 from container import Buildah, Container, cached, debian_base, distroless_base, run
 from platform_process import binary
 
@@ -46,7 +46,7 @@ def room():
 @pytest.fixture(scope="module")
 def buildah(room):
     if os.geteuid() != 0:
-        pytest.skip("needs root: debootstrap, chroot and runc's namespaces")
+        cannot("needs root: debootstrap, chroot and runc's namespaces")
     for tool in ["buildah", "debootstrap", "runc"]:
         assert shutil.which(tool), f"{tool} is missing: run scripts/setup-tests.sh"
     made = Buildah(room)

@@ -3,11 +3,12 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, cannot
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yaml"))
 
@@ -77,6 +78,23 @@ def test_workflows_call_what_the_makefile_has():
     assert {"test", "lint", "image", "chart", "deploy", "undeploy"} <= called <= targets
     scripts = {script for step in steps() for script in re.findall(r"\bscripts/[a-z-]+\.sh", step.get("run", ""))}
     assert all((REPOSITORY / script).exists() for script in scripts) and scripts
+
+
+def test_ci_skips_nothing():
+    """Some tests need root: the job has it, and what cannot be run there fails instead of being skipped."""
+    (command,) = [step["run"] for step in steps() if re.search(r"\bmake test\b", step.get("run", ""))]
+    assert command.startswith("sudo --preserve-env ")
+    by_themselves = [path.name for path in Path(__file__).parent.glob("*.py") if re.search(r"pytest\.(skip|mark\.skip)", path.read_text())]
+    assert sorted(by_themselves) == ["conftest.py", "test_workflows.py"]
+
+
+def test_where_ci_is_set_a_skip_is_a_failure(monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="needs root"):
+        cannot("needs root")
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="needs root"):
+        cannot("needs root")
 
 
 def test_the_options_that_ci_deploys_with_are_real():
