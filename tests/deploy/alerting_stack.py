@@ -3,7 +3,6 @@
 import copy
 import json
 import shutil
-import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +11,8 @@ from pathlib import Path
 import requests
 import yaml
 
-from balancers import tool
 from platform_process import REPOSITORY, free_ports
+from programs import Running
 
 MONITORING = REPOSITORY / "monitoring"
 
@@ -103,6 +102,53 @@ class Webhook:
         self.server.server_close()
 
 
+class Prometheus(Running):
+    """A Prometheus that runs in `folder`, where its configuration is."""
+
+    def __init__(self, folder, port, *arguments):
+        super().__init__(
+            folder, port, "prometheus", "--config.file=prometheus-config.yaml", f"--web.listen-address=127.0.0.1:{port}",
+            "--storage.tsdb.path=prometheus", *arguments,
+        )
+
+    def query(self, expression):
+        """The series of an instant query: [(labels, value)]."""
+        answer = requests.post(f"{self.url}/api/v1/query", data={"query": expression}, timeout=60).json()
+        assert answer["status"] == "success", f"{expression}\n{answer.get('error')}"
+        result = answer["data"]["result"]
+        if answer["data"]["resultType"] == "scalar":
+            return [({}, float(result[1]))]
+        return [(series["metric"], float(series["value"][1])) for series in result]
+
+    def get(self, path):
+        return requests.get(f"{self.url}/api/v1/{path}", timeout=60).json()["data"]
+
+    def rules(self):
+        return [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
+
+    def failing(self):
+        """The rules whose evaluation fails."""
+        return [f"{rule['name']}: {rule['lastError']}" for rule in self.rules() if rule.get("lastError")]
+
+
+class Alertmanager(Running):
+    """An Alertmanager that runs in `folder`."""
+
+    def __init__(self, folder, port, config):
+        super().__init__(
+            folder, port, "prometheus-alertmanager", f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
+            "--storage.path=alertmanager", "--cluster.listen-address=",
+        )
+
+
+def write_yaml(path, what):
+    path.write_text(yaml.safe_dump(what, sort_keys=False))
+
+
+def shipped(name):
+    return yaml.safe_load((MONITORING / name).read_text())
+
+
 class AlertingStack:
     """A Prometheus that scrapes `targets` (host:port), an Alertmanager it alerts, a webhook at the end."""
 
@@ -110,79 +156,25 @@ class AlertingStack:
 
     def __init__(self, folder, targets):
         self.folder = Path(folder)
-        self.prometheus_port, self.alertmanager_port = free_ports(2)
-        self.url = f"http://127.0.0.1:{self.prometheus_port}"
+        prometheus_port, alertmanager_port = free_ports(2)
         self.webhook = Webhook()
-        self.processes = []
-        self._configure(targets)
+        self.running = []
+        (self.folder / "targets").mkdir(parents=True)
+        write_yaml(self.folder / "prometheus-config.yaml", prometheus_for_tests(shipped("prometheus-config.yaml"), self.INTERVAL))
+        write_yaml(self.folder / "otlp-rules.yml", rules_for_tests(shipped("otlp-rules.yml"), self.INTERVAL))
+        write_yaml(self.folder / "alertmanager.yaml", alertmanager_for_tests(shipped("alertmanager.yaml"), self.INTERVAL, self.webhook.url))
+        for name, listed in [("otlp-rust", targets), ("prometheus", [f"127.0.0.1:{prometheus_port}"]), ("alertmanager", [f"127.0.0.1:{alertmanager_port}"])]:
+            write_yaml(self.folder / f"targets/{name}.yaml", [{"targets": listed}])
         try:
-            self._start_both()
+            self.running.append(Alertmanager(self.folder, alertmanager_port, "alertmanager.yaml"))
+            self.prometheus = Prometheus(self.folder, prometheus_port)
+            self.running.append(self.prometheus)
         except RuntimeError:
             self.stop()
             raise
 
-    def _start_both(self):
-        self._start(
-            "alertmanager", self.alertmanager_port, tool("prometheus-alertmanager"), "--config.file=alertmanager.yaml",
-            f"--web.listen-address=127.0.0.1:{self.alertmanager_port}", "--storage.path=alertmanager", "--cluster.listen-address=",
-        )
-        self._start(
-            "prometheus", self.prometheus_port, tool("prometheus"), "--config.file=prometheus-config.yaml",
-            f"--web.listen-address=127.0.0.1:{self.prometheus_port}", "--storage.tsdb.path=prometheus",
-        )
-
-    def _configure(self, targets):
-        def shipped(name):
-            return yaml.safe_load((MONITORING / name).read_text())
-
-        def write(name, config):
-            (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False))
-
-        (self.folder / "targets").mkdir(parents=True)
-        write("prometheus-config.yaml", prometheus_for_tests(shipped("prometheus-config.yaml"), self.INTERVAL))
-        write("otlp-rules.yml", rules_for_tests(shipped("otlp-rules.yml"), self.INTERVAL))
-        write("alertmanager.yaml", alertmanager_for_tests(shipped("alertmanager.yaml"), self.INTERVAL, self.webhook.url))
-        write("targets/otlp-rust.yaml", [{"targets": targets}])
-        write("targets/prometheus.yaml", [{"targets": [f"127.0.0.1:{self.prometheus_port}"]}])
-        write("targets/alertmanager.yaml", [{"targets": [f"127.0.0.1:{self.alertmanager_port}"]}])
-
-    def _start(self, name, port, *command):
-        with open(self.folder / f"{name}.log", "wb") as log:
-            process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.processes.append(process)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if requests.get(f"http://127.0.0.1:{port}/-/ready", timeout=2).status_code == 200:
-                    return
-            except requests.RequestException:
-                pass
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise RuntimeError(f"{name} did not start:\n{(self.folder / f'{name}.log').read_text()[-3000:]}")
-            time.sleep(0.05)
-
-    def query(self, expression):
-        """The series of an instant query: [(labels, value)]."""
-        answer = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10).json()
-        assert answer["status"] == "success", answer
-        return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
-
-    def recorded(self):
-        """Names of all recording rules, and of those whose evaluation fails."""
-        groups = requests.get(f"{self.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
-        rules = [rule for group in groups for rule in group["rules"]]
-        failing = [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")]
-        return sorted({rule["name"] for rule in rules if rule["type"] == "recording"}), failing
-
     def stop(self):
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for one in reversed(self.running):
+            one.stop()
         self.webhook.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,10 +1,7 @@
 """Envoy and Nginx as processes: the shipped configuration, with nothing but addresses rewritten, on free loopback ports."""
 
-import os
 import re
-import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import requests
 import yaml
 
 from platform_process import REPOSITORY, free_ports, stop_process
+from programs import tool
 
 ENVOY_CONFIG = REPOSITORY / "docker/envoy.yaml"
 NGINX_CONFIG = REPOSITORY / "docker/nginx.conf"
@@ -149,12 +147,3 @@ class Nginx(Balancer):
             return requests.get(f"{self.http_url}/readyz", timeout=2).status_code == 200
         except requests.RequestException:
             return False
-
-
-def tool(name):
-    """An installed program: on the PATH, in Debian's folder for administrators, or beside this Python."""
-    beside = os.pathsep.join(("/usr/sbin", str(Path(sys.executable).parent)))
-    found = shutil.which(name) or shutil.which(name, path=beside)
-    if not found:
-        raise FileNotFoundError(f"{name} is missing: run scripts/setup-tests.sh")
-    return found

@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,23 +17,13 @@ import yaml
 
 from conftest import REPOSITORY
 from platform_process import binary, free_ports, stop_process
+from programs import run, tool
 from services import S3
 
 DOCKER = REPOSITORY / "docker"
 # Reached from this machine, and the port inside.
 PUBLISHED = {"envoy": [4317, 4318, 8080], "grafana": [3000], "prometheus": [9090], "alertmanager": [9093]}
 OURS = ["otlp-rust-1", "otlp-rust-2", "otlp-rust-3"]
-
-
-def tool(name):
-    """A program on the PATH, or beside this Python."""
-    found = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
-    assert found, f"{name} is missing: run scripts/setup-tests.sh"
-    return found
-
-
-def run(*command, **options):
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, **options)
 
 
 @pytest.fixture(scope="module")

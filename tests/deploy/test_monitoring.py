@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -21,11 +20,12 @@ import yaml
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Exemplar, Histogram, HistogramDataPoint, Metric
 
 import wire
-from platform_process import REPOSITORY, Platform, free_ports, stop_process
+from alerting_stack import MONITORING, Alertmanager, Prometheus, prometheus_for_tests, write_yaml
+from platform_process import Platform, free_ports
+from programs import run, wait_until
 from promql_names import name_of, selectors
 from services import S3, Postgres, Redis
 
-MONITORING = REPOSITORY / "monitoring"
 STAND_IN = Path(__file__).parent / "stand_ins" / "exporters.prom"
 DASHBOARDS = sorted(MONITORING.glob("dashboards/*.json"))
 RUNBOOKS = "docs/operations/en/src/runbooks.md"
@@ -44,74 +44,16 @@ ABSENT_WHEN_HEALTHY = {
 }
 
 
-def run(*command, **options):
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
-
-
-def wait_until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-
-
-class Running:
-    """A program that serves HTTP and says at /-/ready when it does."""
-
-    def __init__(self, folder, port, *command):
-        self.url = f"http://127.0.0.1:{port}"
-        self.log = Path(folder) / "log"
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([str(part) for part in command], cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            wait_until(self._ready, f"{command[0]} is ready", 60)
-        except AssertionError:
-            self.stop()
-            raise RuntimeError(self.log.read_text(errors="replace")[-3000:]) from None
-
-    def _ready(self):
-        if self.process.poll() is not None:
-            raise RuntimeError(self.log.read_text(errors="replace")[-3000:])
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.url}/-/ready", timeout=2).status_code == 200
-        return False
-
-    def stop(self):
-        stop_process(self.process)
-
-
-class Prometheus(Running):
-    """A real one, with the configuration given, in a hurry: it scrapes and evaluates every other second."""
+class HurriedPrometheus(Prometheus):
+    """With the configuration given, but it scrapes and evaluates every other second; `targets`: what stands in its files, by their names."""
 
     def __init__(self, folder, config, targets):
-        folder.mkdir(parents=True)
-        (self_port,) = free_ports(1)
-        config = copy.deepcopy(config)
-        config["global"] |= {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s"}
-        for job in config["scrape_configs"]:
-            job.pop("scrape_interval", None)
-            job.pop("scrape_timeout", None)
-        (folder / "prometheus.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        (folder / "targets").mkdir(parents=True)
+        write_yaml(folder / "prometheus-config.yaml", prometheus_for_tests(config, "2s"))
         (folder / "otlp-rules.yml").write_text((MONITORING / "otlp-rules.yml").read_text())
-        (folder / "targets").mkdir()
         for name, target in targets.items():
-            (folder / "targets" / f"{name}.yaml").write_text(yaml.safe_dump([{"targets": target}]))
-        super().__init__(
-            folder, self_port, "prometheus", "--config.file=prometheus.yaml", f"--web.listen-address=127.0.0.1:{self_port}",
-            "--storage.tsdb.path=data", "--query.lookback-delta=1m",
-        )
-
-    def query(self, expression):
-        """The series of an instant query, as (labels, value)."""
-        answer = requests.post(f"{self.url}/api/v1/query", data={"query": expression}, timeout=60).json()
-        assert answer["status"] == "success", f"{expression}\n{answer.get('error')}"
-        result = answer["data"]["result"]
-        if answer["data"]["resultType"] == "scalar":
-            return [({}, float(result[1]))]
-        return [(series["metric"], float(series["value"][1])) for series in result]
-
-    def get(self, path):
-        return requests.get(f"{self.url}/api/v1/{path}", timeout=60).json()["data"]
+            write_yaml(folder / f"targets/{name}.yaml", [{"targets": target}])
+        super().__init__(folder, free_ports(1)[0], "--query.lookback-delta=1m")
 
 
 class Exporters:
@@ -214,7 +156,7 @@ class Scene:
             {"job_name": "stand-in", "honor_labels": True, "static_configs": [{"targets": [exporters.address]}]}
         )
         targets = {"otlp-rust": [f"127.0.0.1:{self.server.admin_port}"]}
-        self.prometheus = started(Prometheus(folder / "prometheus", config, targets))
+        self.prometheus = started(HurriedPrometheus(folder / "prometheus", config, targets))
         self._fill()
 
     def _fill(self):
@@ -298,13 +240,6 @@ def test_every_alert_says_how_bad_what_and_what_to_do(rule):
     assert set(texts) == {"summary", "description", "runbook_url"}
     assert all(texts.values()) and not texts["summary"].endswith(".") and texts["description"].endswith(".")
     assert texts["runbook_url"] == f"{RUNBOOKS}#{rule['alert'].lower()}"
-
-
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_alert_has_a_runbook(language):
-    book = REPOSITORY / RUNBOOKS.replace("/en/", f"/{language}/")
-    headings = set(re.findall(r"^#+ +`?(\w+)`?", book.read_text(), re.MULTILINE))
-    assert {rule["alert"] for rule in ALERTS} - headings == set()
 
 
 def lost(before, after, where="dashboard"):
@@ -396,12 +331,7 @@ def test_no_alert_goes_without_a_receiver_of_its_severity():
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alertmanager")
-    (port,) = free_ports(1)
-    running = Running(
-        folder, port, "prometheus-alertmanager", f"--config.file={MONITORING / 'alertmanager.yaml'}", f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.path={folder}", "--cluster.listen-address=",
-    )
+    running = Alertmanager(tmp_path_factory.mktemp("alertmanager"), free_ports(1)[0], MONITORING / "alertmanager.yaml")
     yield running
     running.stop()
 
@@ -492,7 +422,7 @@ def test_in_a_cluster_the_right_ports_are_scraped(tmp_path):
         for key in ("tls_config", "authorization"):
             job.pop(key, None)
     assert not FOUND_IN_CLUSTER
-    prometheus = Prometheus(tmp_path / "prometheus", config, {})
+    prometheus = HurriedPrometheus(tmp_path / "prometheus", config, {})
     try:
         # Discovery hands targets over every 5 seconds, all of them at once.
         wait_until(lambda: prometheus.get("targets?state=active")["activeTargets"], "targets are discovered", 60)
@@ -515,10 +445,8 @@ def test_in_a_cluster_the_right_ports_are_scraped(tmp_path):
 
 
 def test_prometheus_runs_the_shipped_rules_without_an_error(scene):
-    groups = scene.prometheus.get("rules")["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    assert len(rules) == len(ALERTS) + len(RECORDED)
-    assert [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")] == []
+    assert len(scene.prometheus.rules()) == len(ALERTS) + len(RECORDED)
+    assert scene.prometheus.failing() == []
     (target,) = [target for target in scene.prometheus.get("targets")["activeTargets"] if target["labels"]["job"] == "otlp-rust"]
     assert (target["health"], target["lastError"]) == ("up", "")
 

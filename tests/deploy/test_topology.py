@@ -3,7 +3,6 @@ by Prometheus and Alertmanager. All are real, and run the configuration that is 
 
 import contextlib
 import re
-import time
 import uuid
 
 import grpc
@@ -15,6 +14,7 @@ from alerting_stack import AlertingStack
 from balanced_load import Load
 from balancers import Envoy, Nginx
 from platform_process import Platform
+from programs import wait_until
 from services import S3, Postgres, Redis
 
 # Prometheus watches from the beginning, because rates need some scrapes.
@@ -22,19 +22,11 @@ pytestmark = pytest.mark.usefixtures("alerting")
 
 # What docs/guides/load-balancing.md says for this Envoy: health is asked each second, and may take one.
 DRAIN_SECONDS = 3
-NOTICE_SECONDS = 60
 # Recording rules about what need not exist in a calm cluster: failures, and what waits. monitoring/tests has cases of them.
 ABSENT_WHEN_CALM = {
     "job:otlp_store_operations_failed:ratio5m", "job:otlp_queries_failed:ratio5m", "job:otlp_backlog:ingest_seconds",
     "job:otlp_backlog_oldest:age_seconds", "job:otlp_retention_proof:age_seconds",
 }
-
-
-def wait_until(condition, what, seconds=NOTICE_SECONDS):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -182,20 +174,21 @@ def test_kill_9_under_load_loses_nothing(processes, envoy):
 
 def test_prometheus_scrapes_all_three_and_records(processes, alerting, envoy, tenant):
     wire.send_http(envoy, "traces", wire.request("traces", [wire.span("scraped")]), tenant)
-    wait_until(lambda: [value for _, value in alerting.query('up{job="otlp-rust"}')] == [1, 1, 1], "three targets are up")
-    recorded, failing = alerting.recorded()
+    wait_until(lambda: [value for _, value in alerting.prometheus.query('up{job="otlp-rust"}')] == [1, 1, 1], "three targets are up")
+    recorded = sorted({rule["name"] for rule in alerting.prometheus.rules() if rule["type"] == "recording"})
+    failing = alerting.prometheus.failing()
     assert recorded and not failing, failing
     empty = set(recorded) - ABSENT_WHEN_CALM
 
     def all_have_values():
-        empty.difference_update([name for name in empty if alerting.query(name)])
+        empty.difference_update([name for name in empty if alerting.prometheus.query(name)])
         return not empty
 
     wait_until(all_have_values, empty)
 
 
 def test_a_dead_process_is_told_to_the_chat_and_resolved(processes, alerting):
-    wait_until(lambda: len(alerting.query('up{job="otlp-rust"} == 1')) == 3, "three targets are up")
+    wait_until(lambda: len(alerting.prometheus.query('up{job="otlp-rust"} == 1')) == 3, "three targets are up")
     victim = processes[2]
     instance = f"127.0.0.1:{victim.admin_port}"
     alerting.webhook.forget()
