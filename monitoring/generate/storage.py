@@ -135,7 +135,7 @@ def storage():
             graph(
                 "Failures",
                 "After retries. not_found is no failure: it is how absence is noticed.",
-                [(rate("otlp_store_operations_total", "operation, status", ',status!="ok"'), "{{operation}} {{status}}")],
+                [(rate("otlp_store_operations_total", "operation, status", ',status!~"ok|not_found"'), "{{operation}} {{status}}")],
                 "reqps",
                 width=6,
             ),

@@ -453,8 +453,13 @@ def test_prometheus_runs_the_shipped_rules_without_an_error(scene):
 
 @pytest.mark.parametrize("where,expression", EXPRESSIONS, ids=[where.replace(" ", "-") for where, _ in EXPRESSIONS])
 def test_every_query_of_every_dashboard_returns_data(scene, where, expression):
-    values = [value for _, value in scene.prometheus.query(expression)]
-    assert any(math.isfinite(value) for value in values), f"{where}: {expression}\n{values}"
+    def values():
+        return [value for _, value in scene.prometheus.query(expression)]
+
+    if not any(map(math.isfinite, values())):
+        # A backlog comes and goes: with more to store it is there again.
+        fill(scene.server)
+        wait_until(lambda: any(map(math.isfinite, values())), f"{where}: {expression}", 30)
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
