@@ -371,6 +371,67 @@ def test_paths_exist(en):
     assert seen > 10
 
 
+FOLDERS = r"(?:\.github|benches|crates|docker|docs|helm|k8s|migrations|monitoring|scripts|tests)"
+DOCUMENTS = sorted(
+    str(path.relative_to(REPOSITORY))
+    for pattern in ("docs/guarantees.md", "docs/architecture.md", "docs/guides/*.md", "docs/decisions/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+
+
+def paths_in(code):
+    """Paths of the repository that a piece of code is or begins with: `tests/{a,b}.py` are two."""
+    if match := re.match(rf"{FOLDERS}(?:/[\w.{{}},*-]+)*(?=$|[\s:#])", code):
+        head, brace, rest = match[0].partition("{")
+        inner, _, tail = rest.partition("}")
+        yield from [head + one + tail for one in inner.split(",")] if brace else [head]
+
+
+def test_paths_in_code_are_found():
+    assert list(paths_in("crates/a/{b,c}.rs")) == ["crates/a/b.rs", "crates/a/c.rs"]
+    assert list(paths_in("tests/e2e/test_x.py::test_y")) == ["tests/e2e/test_x.py"]
+    assert list(paths_in("/tests/x")) == list(paths_in("testsuite/x")) == []
+
+
+def there(name):
+    """What a path or a pattern names."""
+    return list(REPOSITORY.glob(name)) if "*" in name else [path for path in [REPOSITORY / name] if path.exists()]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_paths_in_documents_exist(name):
+    """In code, from the root; in links, from the document."""
+    page = read_page(REPOSITORY / name)
+    for line, code in page.code:
+        for path in paths_in(code):
+            assert there(path), f"{name}:{line}: there is no {path}"
+    for line, target in page.links:
+        target, _, anchor = target.partition("#")
+        if target and not re.match(r"[a-z]+:", target):
+            linked = (REPOSITORY / name).parent / target
+            assert linked.exists(), f"{name}:{line}: there is no {target}"
+            if anchor and linked.suffix == ".md":
+                anchors = {given or handbook.slug(text) for _, text, given in read_page(linked).headings}
+                assert anchor in anchors, f"{name}:{line}: {target} has no heading #{anchor}"
+
+
+def has_tests(path):
+    """Whether it is a test, or has some in it."""
+    files = [path] if path.is_file() else [*path.rglob("*.rs"), *path.rglob("*.py")]
+    return any(file.name.startswith("test_") if file.suffix == ".py" else re.search(r"#\[(tokio::)?test\b|proptest!", file.read_text()) for file in files)
+
+
+def test_every_promise_names_a_test():
+    text = (REPOSITORY / "docs/guarantees.md").read_text().partition("\n## Promises\n")[2].partition("\n## ")[0]
+    promises = re.split(r"^\*\*(\d+)\. ", text, flags=re.M)[1:]
+    numbers, texts = promises[::2], promises[1::2]
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)] and len(numbers) > 10
+    for number, promise in zip(numbers, texts):
+        _, bullet, shown_by = promise.partition("\n* ")
+        named = [path for code in re.findall(r"`([^`]+)`", shown_by) for name in paths_in(code) for path in there(name)]
+        assert bullet and any(map(has_tests, named)), f"promise {number} names no test"
+
+
 def test_targets_of_make_exist(en):
     targets = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
     for where, words in all_commands(en):
