@@ -6,11 +6,12 @@ line() { printf '    %-28s %s\n' "$1" "$2"; }
 step_addresses() {
     local in address=
     the_service
+    the_deployment query
     local inside=$service.$namespace.svc
     line "OTLP over gRPC" "$inside:4317 (in the cluster)"
     line "OTLP over HTTP" "http://$inside:4318 (in the cluster)"
     line "API, SQL, traces" "http://$inside:8080 (in the cluster)"
-    line "" "$(quoted "${kubectl[@]}" port-forward --namespace "$namespace" "service/$service" 8080)"
+    line "" "$(quoted "${kubectl[@]}" port-forward --namespace "$namespace" "deployment/$deployment" 8080)"
     if left_in ingress; then
         in=$(ingress_namespace)
         ask "${kubectl[@]}" get services --namespace "$in" -o 'jsonpath={range .items[?(@.spec.type=="LoadBalancer")]}{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}{"\n"}{end}'

@@ -1,20 +1,20 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # names are shared with deploy.sh and undeploy.sh
 # Step 8: a trace goes in through the front door and is read back. Sourced by deploy.sh.
 #
-# The front door is the ingress, where there is one, and else the Service; both are reached through `kubectl port-forward`, so that
-# neither DNS nor a load balancer's address is needed yet. It is read back from the API of the Service, which may be another pod than
-# the one that took it. The platform promises that the next query returns what was acknowledged, so one question is enough.
+# The front door is the ingress, where there is one, and else a pod that takes OTLP; both are reached through `kubectl port-forward`, so
+# that neither DNS nor a load balancer's address is needed yet. It is read back from a pod that answers queries, which may be another
+# than the one that took it. The platform promises that the next query returns what was acknowledged, so one question is enough.
 
 # A tenant of its own: nobody's data has a stranger's span in it.
 check_tenant=deploy-check
 forwards=()
 
-# forward NAMESPACE SERVICE PORT: sets forwarded_port to a local port that leads there.
+# forward NAMESPACE KIND/NAME PORT: sets forwarded_port to a local port that leads there.
 forward() {
-    local log="$work/forward-$2-$3" from=$SECONDS
-    show "${kubectl[@]}" port-forward --namespace "$1" "service/$2" ":$3" --address 127.0.0.1
+    local log="$work/forward-${2#*/}-$3" from=$SECONDS
+    show "${kubectl[@]}" port-forward --namespace "$1" "$2" ":$3" --address 127.0.0.1
     : >"$log"
-    "${kubectl[@]}" port-forward --namespace "$1" "service/$2" ":$3" --address 127.0.0.1 >"$log" 2>&1 </dev/null &
+    "${kubectl[@]}" port-forward --namespace "$1" "$2" ":$3" --address 127.0.0.1 >"$log" 2>&1 </dev/null &
     forwards+=($!)
     forwarded_port=
     while [ -z "$forwarded_port" ]; do
@@ -22,7 +22,7 @@ forward() {
         [ -z "$forwarded_port" ] || break
         if ! kill -0 "${forwards[-1]}" 2>/dev/null || [ $((SECONDS - from)) -ge 20 ]; then
             cp "$log" "$work/output"
-            fail "no way to port $3 of the Service $2 in $1" "see whether it has endpoints: $(quoted "${kubectl[@]}" get endpointslices --namespace "$1")"
+            fail "no way to port $3 of $2 in $1" "see whether it has pods that are ready: $(quoted "${kubectl[@]}" get pods --namespace "$1")"
         fi
         sleep 0.1
     done
@@ -56,6 +56,18 @@ the_service() {
     fi
 }
 
+# the_deployment ROLE: sets deployment to the one whose pods do that; with split roles each does one thing. The Service has no pod with
+# all of its ports then, and port-forward to a Service takes one pod, whichever comes first.
+the_deployment() {
+    ask "${kubectl[@]}" get deployments --namespace "$namespace" -l "app.kubernetes.io/instance=$release,app.kubernetes.io/component in (all,$1)" \
+        -o 'jsonpath={.items[*].metadata.name}'
+    deployment=${answer%% *}
+    if [ -z "$deployment" ]; then
+        [ "$dry_run" = yes ] || fail "no Deployment of the release $release in $namespace has the role $1"
+        deployment=otlp-service
+    fi
+}
+
 # front_door: sets front_url and front_arguments.
 front_door() {
     local in port=80 scheme=http
@@ -67,21 +79,21 @@ front_door() {
         local entrance
         entrance=$(awk -v port="$port" '{ for (i = 2; i <= NF; i++) if ($i == port) { print $1; exit } }' <<<"$answer")
         if [ -n "$entrance" ]; then
-            forward "$in" "$entrance" "$port"
+            forward "$in" "service/$entrance" "$port"
             front_url=$scheme://$host
             front_arguments=(--connect-to "$host:$port:127.0.0.1:$forwarded_port")
             return
         fi
         warn "no Service with port $port in $in, so the check goes past the ingress"
     fi
-    forward "$namespace" "$service" 4318
+    the_deployment ingest
+    forward "$namespace" "deployment/$deployment" 4318
     front_url=http://127.0.0.1:$forwarded_port
 }
 
 step_check() {
-    the_service
     if [ "$dry_run" = yes ]; then
-        say "+ kubectl port-forward to the front door and to port 8080 of service/$service"
+        say "+ kubectl port-forward to the front door and to port 8080 of a pod that answers queries"
         say "+ curl --data SPAN .../v1/traces, then curl .../tempo/api/traces/ID: the span must be there"
         return
     fi
@@ -93,7 +105,8 @@ step_check() {
     body+="\"traceId\":\"$trace\",\"spanId\":\"$span\",\"name\":\"deploy check $trace\",\"kind\":1,"
     body+="\"startTimeUnixNano\":\"${now}000000000\",\"endTimeUnixNano\":\"${now}001000000\"}]}]}]}"
     front_door
-    forward "$namespace" "$service" 8080
+    the_deployment query
+    forward "$namespace" "deployment/$deployment" 8080
     api=http://127.0.0.1:$forwarded_port
 
     # A controller that has just been told of a route may still answer 404 or 503 for a while.

@@ -38,9 +38,9 @@ def empty_cluster(server):
     made = Cluster()
     for namespace in ("default", "kube-system"):
         made.put("namespaces", namespace, namespace, annotations={})
-    for entrance in ("otlp-system/otlp-service", "istio-ingress/istio-ingress", "ingress-nginx/nginx-ingress-controller", "kong/kong-controller", "envoy-gateway-system/envoy-otlp"):
-        made.ports |= {f"{entrance}:{port}": server.otlp_port for port in (4318, 80, 443)}
-    made.ports["otlp-system/otlp-service:8080"] = server.http_port
+    for namespace, name in (("istio-ingress", "istio-ingress"), ("ingress-nginx", "nginx-ingress-controller"), ("kong", "kong-controller"), ("envoy-gateway-system", "envoy-otlp")):
+        made.ports |= {f"{namespace}/service/{name}:{port}": server.otlp_port for port in (80, 443)}
+    made.ports |= {"otlp-system/otlp-http": server.otlp_port, "otlp-system/http": server.http_port}
     yield made
     made.close()
 
@@ -151,7 +151,7 @@ def test_it_installs_everything_in_order_and_reads_a_trace_back(cluster, deploy,
     assert server.sql(f"SELECT name FROM spans WHERE name = 'deploy check {trace}'", tenant="deploy-check") == [{"name": f"deploy check {trace}"}]
     assert "and read back" in run.out and "http://otlp.example.com: acknowledged" in run.out
     forwarded = [line for line in lines if "port-forward" in line]
-    assert "service/istio-ingress :80" in forwarded[0] and "service/otlp-service :8080" in forwarded[1]
+    assert "service/istio-ingress :80" in forwarded[0] and "deployment/otlp-service :8080" in forwarded[1]
     assert "203.0.113.7" in run.out and "otlp-service.otlp-system.svc:4317" in run.out and "it tells nobody yet" in run.out
 
 
@@ -175,6 +175,19 @@ def test_versions_are_pinned(cluster, deploy):
         if call[:2] == ["helm", "upgrade"] and call[3] != "otlp-rust":
             assert re.fullmatch(r"v?\d+\.\d+\.\d+", values_of(call, "--version")[0])
             assert (values_of(call, "--version") == ["1.29.8"]) == call[3].startswith("istio"), call
+
+
+def test_with_split_roles_each_port_is_asked_of_pods_that_have_it(cluster, deploy, environment):
+    """kubectl port-forward to the Service would take one pod, and no pod has both ports."""
+    run = deploy("--trial", "--profile", "large", "--without-istio", "--without-monitoring")
+    assert "and read back" in run.out and "deployment/otlp-service-query 8080" in run.out
+    forwarded = [" ".join(call) for call in cluster.calls if call[1] == "port-forward"]
+    assert "deployment/otlp-service-ingest :4318" in forwarded[0] and "deployment/otlp-service-query :8080" in forwarded[1]
+    for port in ("4318", "8080"):
+        refused = subprocess.run(
+            ["kubectl", "port-forward", "--namespace", "otlp-system", "service/otlp-service", f":{port}"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30,
+        )
+        assert refused.returncode == 1 and "does not have a named port" in refused.stderr
 
 
 def test_grafanas_password_is_random_and_never_shown(cluster, deploy):
@@ -411,7 +424,7 @@ FAILURES = {
         {"stderr": "error: timed out waiting for the condition", "objects": {"pods/otlp-system/p": POD, "events/otlp-system/e": EVENT}},
         ["an image cannot be pulled", "otlp-service-7d9", "Failed to pull image"],
     ),
-    "check": ("kubectl port-forward", {"stderr": "error: lost connection to pod"}, ["no way to port 80 of the Service istio-ingress", "lost connection to pod"]),
+    "check": ("kubectl port-forward", {"stderr": "error: lost connection to pod"}, ["no way to port 80 of service/istio-ingress", "lost connection to pod"]),
 }
 
 
@@ -447,7 +460,7 @@ def test_the_log_of_a_pod_that_crashes_is_shown(cluster, deploy):
 
 def test_a_platform_that_refuses_the_trace(cluster, deploy, server):
     # The admin port knows no OTLP.
-    cluster.ports["otlp-system/otlp-service:4318"] = server.admin_port
+    cluster.ports["otlp-system/otlp-http"] = server.admin_port
     run = deploy("--trial", code=1)
     assert "FAILED at step 7 of 8: check" in run.error and re.search(r"/v1/traces answers HTTP 4\d\d", run.error)
 
@@ -455,7 +468,7 @@ def test_a_platform_that_refuses_the_trace(cluster, deploy, server):
 def test_a_trace_that_is_not_returned_is_a_failure(cluster, deploy, folder):
     other = Platform(folder / "another-lake").start()
     try:
-        cluster.ports["otlp-system/otlp-service:8080"] = other.http_port
+        cluster.ports["otlp-system/http"] = other.http_port
         run = deploy("--trial", code=1)
     finally:
         other.kill()

@@ -78,7 +78,7 @@ def api():
 def environment(api, server, tmp_path, request):  # noqa: F811
     """The real tools on the PATH, and only port-forward led to the real server by the stand-in."""
     forwards = Cluster()
-    forwards.ports = {"otlp-system/otlp-service:4318": server.otlp_port, "otlp-system/otlp-service:8080": server.http_port, "istio-ingress/istio-ingress:80": server.otlp_port}
+    forwards.ports = {"otlp-system/deployment/otlp-service:8080": server.http_port, "istio-ingress/service/istio-ingress:80": server.otlp_port}
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     (bin_folder / "helm").symlink_to(REPOSITORY / f".tools/kubernetes/helm{request.param}")

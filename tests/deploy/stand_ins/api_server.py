@@ -8,6 +8,7 @@ CustomResourceDefinition exists from then on. Nothing is validated, and no conta
 import base64
 import copy
 import json
+import re
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -394,8 +395,12 @@ def missing(plural, name):
 
 def matches(labels, selector):
     """Label selectors as kubectl and Helm send them: a=b, a!=b, a in (b,c)."""
-    for part in [part for part in selector.replace(", ", ",").split(",") if part]:
-        if "!=" in part:
+    for part in (found.strip() for found in re.findall(r"[^,(]+(?:\([^)]*\))?", selector)):
+        if " in " in part:
+            name, texts = part.split(" in ")
+            if labels.get(name) not in texts.strip("()").split(","):
+                return False
+        elif "!=" in part:
             name, text = part.split("!=")
             if labels.get(name) == text:
                 return False

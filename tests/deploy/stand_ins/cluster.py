@@ -4,9 +4,15 @@ import json
 import re
 import socket
 import ssl
+import subprocess
 import threading
 import time
+from pathlib import Path
 
+import yaml
+
+# The platform's own chart is rendered by the real Helm.
+HELM = Path(__file__).resolve().parents[3] / ".tools/kubernetes/helm4"
 PLURALS = {
     "namespace": "namespaces", "ns": "namespaces", "configmap": "configmaps", "secret": "secrets", "crd": "customresourcedefinitions",
     "pod": "pods", "deployment": "deployments", "service": "services", "ingressclass": "ingressclasses",
@@ -48,7 +54,8 @@ class Cluster:
         self.objects = {}
         # Namespace/name to revision, status and chart.
         self.releases = {}
-        # Namespace/service:port to the real port that port-forward leads to.
+        # The real ports that port-forward leads to. Of what has pods here: namespace/NAME of the container's port; of others:
+        # namespace/service/NAME:PORT.
         self.ports = {}
         # A server's SSL context for port 443.
         self.tls = None
@@ -130,12 +137,25 @@ class Cluster:
         return self.objects.pop(self.key(kind, namespace, name), None)
 
     def all(self, kind, namespace=None, selector=None):
-        wanted = dict(part.split("=") for part in selector.split(",")) if selector else {}
+        wanted = selected(selector or "")
         for key, value in self.objects.items():
             labels = value["metadata"].get("labels", {})
             if key.startswith(kind + "/") and (namespace is None or kind in CLUSTER_WIDE or value["metadata"]["namespace"] == namespace):
-                if all(labels.get(name) == text for name, text in wanted.items()):
+                if matches(labels, wanted):
                     yield value
+
+
+def matches(labels, wanted):
+    return all(labels.get(name) in texts for name, texts in wanted.items())
+
+
+def selected(selector):
+    """A label selector, such as `a=b,c in (d,e)`, as the values that each label may have."""
+    wanted = {}
+    for part in re.findall(r"[^,(]+(?:\([^)]*\))?", selector):
+        name, _, texts = part.partition(" in ") if " in " in part else part.partition("=")
+        wanted[name.strip()] = texts.strip("()").split(",")
+    return wanted
 
 
 def options(arguments, with_value):
@@ -351,7 +371,7 @@ def kubectl(cluster, words, flags, standard_input):
             cluster.put(stored, metadata.get("namespace", ""), metadata["name"], spec=one["spec"])
             if group == "gateway.networking.k8s.io" and kind == "gateways":
                 # What Envoy Gateway does then.
-                service(cluster, metadata["namespace"], "envoy-otlp", [item["port"] for item in one["spec"]["listeners"]], "LoadBalancer")
+                entrance(cluster, metadata["namespace"], "envoy-otlp", [item["port"] for item in one["spec"]["listeners"]])
         return "applied\n"
     if command == "wait":
         return "condition met\n"
@@ -368,12 +388,38 @@ def kubectl(cluster, words, flags, standard_input):
     raise Stop(1, f"stand-in: kubectl {words} {flags}")
 
 
+def behind(cluster, namespace, resource, port):
+    """The real port that a forwarded one leads to, as kubectl finds it: of a Service it takes one pod, whichever, and asks that for the
+    port which the Service names; the test has the one that fits least."""
+    if f"{namespace}/{resource}:{port}" in cluster.ports:
+        return cluster.ports[f"{namespace}/{resource}:{port}"]
+    kind, name = resource.split("/")
+    one = cluster.find(PLURALS[kind], namespace, name)
+    if one is None:
+        raise Stop(1, f'Error from server (NotFound): {PLURALS[kind]} "{name}" not found')
+    if kind == "deployment":
+        named = next((known for known, number in container_ports(one).items() if number == int(port)), None)
+    else:
+        wanted = {label: [text] for label, text in one["spec"]["selector"].items()}
+        pods = [known for known in cluster.all("deployments", namespace) if matches(known["spec"]["template"]["metadata"]["labels"], wanted)]
+        named = next(item["targetPort"] for item in one["spec"]["ports"] if item["port"] == int(port))
+        for pod in pods:
+            if named not in container_ports(pod):
+                raise Stop(1, f"error: Pod '{pod['metadata']['name']}-0' does not have a named port '{named}'")
+    if f"{namespace}/{named}" not in cluster.ports:
+        raise Stop(1, f"error: lost connection to pod: nothing listens on port {port}")
+    return cluster.ports[f"{namespace}/{named}"]
+
+
+def container_ports(deployment):
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return {port["name"]: port["containerPort"] for container in containers for port in container.get("ports", [])}
+
+
 def port_forward(cluster, words, flags, connection):
     """Leads to a real server until the caller is gone."""
-    namespace, name, port = flags["--namespace"][-1], words[1].split("/")[1], words[2].lstrip(":")
-    target = cluster.ports.get(f"{namespace}/{name}:{port}")
-    if target is None:
-        raise Stop(1, f"error: timed out waiting for the pod behind service/{name}")
+    namespace, port = flags["--namespace"][-1], words[2].lstrip(":")
+    target = behind(cluster, namespace, words[1], port)
     listener = socket.create_server(("127.0.0.1", 0))
     connection.sendall(f"oForwarding from 127.0.0.1:{listener.getsockname()[1]} -> {port}\n".encode())
 
@@ -414,15 +460,26 @@ HELM_VALUES = {
 }
 
 
-def service(cluster, namespace, name, ports, kind="ClusterIP", cluster_ip="10.0.0.7", labels=None):
-    spec = {"type": kind, "clusterIP": cluster_ip, "ports": [{"port": port} for port in ports]}
-    status = {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}} if kind == "LoadBalancer" else {}
-    cluster.put("services", namespace, name, labels=labels, spec=spec, status=status)
+def entrance(cluster, namespace, name, ports):
+    """A Service with an address in the world."""
+    spec = {"type": "LoadBalancer", "clusterIP": "10.0.0.7", "ports": [{"port": port} for port in ports]}
+    cluster.put("services", namespace, name, spec=spec, status={"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}})
+
+
+def bring_platform(cluster, chart, release, namespace, flags):
+    """The Deployments and Services of the platform's own chart, with the values of the call."""
+    given = [word for option in ("--values", "--set", "--set-string", "--set-json") for value in flags.get(option, []) for word in (option, value)]
+    done = subprocess.run([HELM, "template", release, chart, "--namespace", namespace, *given], capture_output=True, text=True)
+    if done.returncode:
+        raise Stop(1, done.stderr)
+    for one in yaml.safe_load_all(done.stdout):
+        if one and one["kind"] in ("Deployment", "Service"):
+            metadata = one["metadata"]
+            cluster.put(PLURALS[one["kind"].lower()], namespace, metadata["name"], labels=metadata["labels"], spec=one["spec"], status={})
 
 
 def bring(cluster, chart, release, namespace):
-    """What the charts put into a cluster, as far as the scripts look at it."""
-    labels = {"app.kubernetes.io/instance": release, "app.kubernetes.io/name": "otlp-rust"}
+    """What the charts of others put into a cluster, as far as the scripts look at it."""
     if chart == "base":
         cluster.put("customresourcedefinitions", "", "gateways.networking.istio.io")
     elif chart == "istiod":
@@ -430,20 +487,16 @@ def bring(cluster, chart, release, namespace):
     elif chart == "cni":
         cluster.put("daemonsets", namespace, "istio-cni-node", labels={"k8s-app": "istio-cni-node"})
     elif chart == "gateway":
-        service(cluster, namespace, release, [15021, 80, 443], "LoadBalancer")
+        entrance(cluster, namespace, release, [15021, 80, 443])
     elif chart == "kube-prometheus-stack":
         cluster.put("customresourcedefinitions", "", "prometheuses.monitoring.coreos.com")
         cluster.put("prometheuses.monitoring.coreos.com", namespace, release)
     elif chart in ("nginx-ingress", "ingress"):
         cluster.put("ingressclasses", "", "kong" if chart == "ingress" else "nginx")
-        service(cluster, namespace, f"{release}-controller", [80, 443], "LoadBalancer")
+        entrance(cluster, namespace, f"{release}-controller", [80, 443])
     elif chart == "gateway-helm":
         cluster.put("customresourcedefinitions", "", "gatewayclasses.gateway.networking.k8s.io")
         cluster.put("customresourcedefinitions", "", "gateways.gateway.networking.k8s.io")
-    elif chart == "otlp-rust":
-        cluster.put("deployments", namespace, "otlp-service", labels=labels)
-        service(cluster, namespace, "otlp-service-headless", [4317, 4318, 8080], cluster_ip="None", labels=labels)
-        service(cluster, namespace, "otlp-service", [4317, 4318, 8080], labels=labels | {"otlp-rust/scrape": "true"})
     else:
         raise Stop(1, f"Error: chart {chart} not found")
 
@@ -462,7 +515,10 @@ def helm(cluster, words, flags, _):
         release, chart = words[1:3]
         name = re.sub(r"(-v?[0-9][^/]*)?(\.tgz)?$", "", chart.rstrip("/").split("/")[-1])
         key = f"{namespace}/{release}"
-        bring(cluster, name, release, namespace)
+        if name == "otlp-rust":
+            bring_platform(cluster, chart, release, namespace, flags)
+        else:
+            bring(cluster, name, release, namespace)
         one = releases.setdefault(key, {"revision": 0, "chart": name})
         one |= {"revision": one["revision"] + 1, "status": "deployed"}
         return "Release has been upgraded. Happy Helming!\n"
@@ -479,8 +535,9 @@ def helm(cluster, words, flags, _):
         chart = releases.pop(key)["chart"]
         # Definitions outlive their chart.
         if chart == "otlp-rust":
-            for kind, name in (("deployments", "otlp-service"), ("services", "otlp-service"), ("services", "otlp-service-headless")):
-                cluster.remove(kind, namespace, name)
+            for kind in ("deployments", "services"):
+                for one in list(cluster.all(kind, namespace, f"app.kubernetes.io/instance={words[1]}")):
+                    cluster.remove(kind, namespace, one["metadata"]["name"])
         elif chart == "istiod":
             cluster.remove("deployments", namespace, "istiod")
         elif chart == "kube-prometheus-stack":
