@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from script_runs import Run, environment_of
 from stand_ins.cluster import Cluster
-from test_deploy_script import Run, environment_of
 
 HELMS = {major: REPOSITORY / f".tools/kubernetes/helm{major}" for major in (3, 4)}
 SCENARIOS = {

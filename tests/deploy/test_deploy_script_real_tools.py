@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from script_runs import STAND_INS, TRACE, Run, server  # noqa: F401 (a fixture)
 from stand_ins.api_server import ApiServer
 from stand_ins.cluster import Cluster
-from test_deploy_script import STAND_INS, TRACE, Run, server  # noqa: F401 (a fixture)
 
 KUBECTL = shutil.which("kubectl", path=f"{REPOSITORY}/.tools/venv/bin:{os.environ['PATH']}")
 
