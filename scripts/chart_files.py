@@ -4,6 +4,7 @@
     helm/otlp-rust/values.schema.json   from values.yaml, chart_schema.py and `otlp-rust config schema`
     helm/otlp-rust/README.md            from README.md.in, the comments of values.yaml and that of templates/_sizing.tpl
     k8s/                                plain manifests, rendered from the chart
+    scripts/deploy/values/alertmanager.yaml  monitoring/alertmanager.yaml as values of kube-prometheus-stack
 
     chart_files.py [--check]            OTLP_RUST_BIN names the binary
 
@@ -40,6 +41,16 @@ metadata:
   labels:
     pod-security.kubernetes.io/enforce: restricted
     pod-security.kubernetes.io/warn: restricted
+"""
+
+
+# Where the Secret of `deploy.sh --alert-secret` is mounted. Not below /etc/alertmanager/secrets, which is the operator's.
+ALERT_SECRETS = "/etc/alertmanager/otlp-rust"
+ALERTMANAGER_HEAD = """\
+# monitoring/alertmanager.yaml as values of kube-prometheus-stack, made by scripts/chart_files.py. Do not edit.
+#
+# deploy.sh --alert-secret NAME installs them. Only the platform's alerts are routed: what the stack's own rules say about the cluster
+# goes to nobody, as it is the stack's default. --monitoring-values comes after them and may say otherwise.
 """
 
 
@@ -141,6 +152,17 @@ def manifests():
             yield ROOT / "k8s" / name, MADE + "".join(f"---\n{part}\n" for part in documents)
 
 
+def alertmanager_values():
+    text = (ROOT / "monitoring" / "alertmanager.yaml").read_text().replace("/etc/alertmanager/secrets/", f"{ALERT_SECRETS}/")
+    config = yaml.safe_load(text)
+    platform = {"matchers": ['alertname =~ "Otlp.+"'], **config["route"]}
+    config["route"] = {"receiver": "null", "routes": [platform]}
+    config["receivers"].insert(0, {"name": "null"})
+    # Lists take the place of the stack's own, which belong to its routes.
+    values = {"alertmanager": {"config": config, "alertmanagerSpec": {"volumeMounts": [{"name": "otlp-alerts", "mountPath": ALERT_SECRETS, "readOnly": True}]}}}
+    return ALERTMANAGER_HEAD + yaml.safe_dump(values, sort_keys=False, width=1000)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; say what is out of step")
@@ -164,6 +186,7 @@ def main():
 
     copied = [put(path, text) for path, text in copies()]
     only(CHART / "files" / "dashboards", "*", copied)
+    put(ROOT / "scripts" / "deploy" / "values" / "alertmanager.yaml", alertmanager_values())
     values = read_values((CHART / "values.yaml").read_text())
     put(CHART / "values.schema.json", json.dumps(chart_schema(values, config_schema()), indent=1) + "\n")
     put(CHART / "README.md", readme(values))

@@ -69,6 +69,8 @@ host=
 grpc_host=
 api_host=
 tls_secret=
+alert_secret=
+runbook_url=
 local_charts=
 istio_values=()
 monitoring_values=()
@@ -104,6 +106,9 @@ around it
   --without-istio       the same as --mesh none
   --istio-cni           with Istio's CNI plugin, so that pods need no NET_ADMIN and pod security can be 'restricted'
   --without-monitoring  no kube-prometheus-stack, ServiceMonitor, rules and dashboards
+  --alert-secret NAME   alerts go where monitoring/alertmanager.yaml says, with the addresses in this Secret of the namespace monitoring;
+                        its keys: ${alert_keys[*]}
+  --runbook-url URL     where your handbook has the chapter on alerts (https://.../runbooks.html); the links in alerts lead there
   --host NAME           the host name under which senders outside reach OTLP over HTTP. Without it there is no ingress: the platform
                         has no authentication of its own yet, so that opening it is for you to decide
   --grpc-host NAME      the same for OTLP over gRPC
@@ -140,7 +145,7 @@ parse() {
                 continue
                 ;;
             --values | --set | --profile | --image | --tag | --namespace | --release | --context | --mesh | --host | --grpc-host | --api-host | \
-                --tls-secret | --ingress | --local-charts | --istio-values | --monitoring-values | --ingress-values | --timeout | --from)
+                --tls-secret | --ingress | --alert-secret | --runbook-url | --local-charts | --istio-values | --monitoring-values | --ingress-values | --timeout | --from)
                 if [ "$#" -lt 2 ] || [ -z "$2" ]; then usage_error "$option needs a value"; fi
                 ;;
         esac
@@ -159,6 +164,8 @@ parse() {
             --api-host) api_host=$2 ;;
             --tls-secret) tls_secret=$2 ;;
             --ingress) ingress=$2 ;;
+            --alert-secret) alert_secret=$2 ;;
+            --runbook-url) runbook_url=$2 ;;
             --local-charts) local_charts=$2 ;;
             --istio-values) istio_values+=("$2") ;;
             --monitoring-values) monitoring_values+=("$2") ;;
@@ -203,7 +210,7 @@ validate() {
         [[ $name =~ ^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$ ]] || usage_error "'$name' is no name for a namespace or release: lower-case letters, digits and -"
     done
     # They are written into manifests.
-    for name in "$host" "$grpc_host" "$api_host" "$tls_secret"; do
+    for name in "$host" "$grpc_host" "$api_host" "$tls_secret" "$alert_secret"; do
         [[ -z $name || $name =~ ^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$ ]] || usage_error "'$name' is no host name or name of a Secret"
     done
     if [ -z "$ingress" ]; then
@@ -217,6 +224,10 @@ validate() {
     if [ "$ingress" = istio ] && [ "$mesh" != istio ]; then usage_error "--ingress istio needs --mesh istio"; fi
     if [ "$istio_cni" = yes ] && [ "$mesh" != istio ]; then usage_error "--istio-cni needs --mesh istio"; fi
     if [ -z "$host" ] && [ -n "$grpc_host$api_host$tls_secret" ]; then usage_error "--grpc-host, --api-host and --tls-secret need --host"; fi
+    if [[ " ${without[*]} " = *" monitoring "* ]] && [ -n "$alert_secret$runbook_url" ]; then
+        usage_error "--alert-secret and --runbook-url say where alerts go, and --without-monitoring makes none"
+    fi
+    [[ -z $runbook_url || $runbook_url =~ ^https?://[-A-Za-z0-9._~:/?#@%\&=+]+$ ]] || usage_error "--runbook-url is an address such as https://handbook.example.com/runbooks.html, not '$runbook_url'"
     if [ -n "$context" ]; then
         kubectl+=(--context "$context")
         helm+=(--kube-context "$context")

@@ -24,8 +24,8 @@ step_addresses() {
         line "" "user admin, password: $(quoted "${kubectl[@]}" get secret "$grafana_secret" --namespace "$monitoring_namespace" -o 'jsonpath={.data.admin-password}') | base64 -d"
         line "Prometheus" "$(quoted "${kubectl[@]}" port-forward --namespace "$monitoring_namespace" "service/$monitoring_release-prometheus" 9090)"
         line "Alertmanager" "$(quoted "${kubectl[@]}" port-forward --namespace "$monitoring_namespace" "service/$monitoring_release-alertmanager" 9093)"
-        if [ "${#monitoring_values[@]}" = 0 ]; then
-            line "" "it tells nobody yet: give it receivers with --monitoring-values (alertmanager.config; monitoring/alertmanager.yaml is a model)"
+        if [ -z "$alert_secret" ] && [ "${#monitoring_values[@]}" = 0 ]; then
+            line "" "it tells nobody yet: --alert-secret NAME gives it the receivers of monitoring/alertmanager.yaml, --monitoring-values those of yours"
         fi
     fi
     line "applications in the cluster" "OTEL_EXPORTER_OTLP_ENDPOINT=http://$inside:4318 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"

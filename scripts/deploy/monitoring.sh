@@ -5,6 +5,9 @@ monitoring_namespace=monitoring
 monitoring_release=kube-prometheus-stack
 grafana_secret=grafana-admin
 
+# What the receivers of monitoring/alertmanager.yaml read.
+alert_keys=(slack-url pagerduty-first-line pagerduty-second-line)
+
 random_text() { LC_ALL=C od -An -N18 -tx1 /dev/urandom | tr -d ' \n'; }
 
 # Whether there is a Prometheus Operator that deploy.sh has not made. Its definitions outlive it, so they alone do not tell.
@@ -19,6 +22,9 @@ step_monitoring() {
     if foreign_operator; then
         say "a Prometheus Operator is there already; the platform's ServiceMonitor, rules and dashboards are made for it"
         say "(its Prometheus must select them: see serviceMonitorSelector and ruleSelector of \`kubectl get prometheuses -A -o yaml\`)"
+        if [ -n "$alert_secret" ]; then
+            warn "its Alertmanager keeps its routes: --alert-secret is for one that deploy.sh installs; scripts/deploy/values/alertmanager.yaml has the routes"
+        fi
         return
     fi
     # The node exporter reads /proc and the network of its host.
@@ -31,8 +37,34 @@ step_monitoring() {
             --from-literal=admin-user=admin --from-file=admin-password=/dev/stdin
     fi
     local file values=(--values "$deploy_folder/values/kube-prometheus-stack.yaml")
+    if [ -n "$alert_secret" ]; then
+        need_alert_secret
+        values+=(--values "$deploy_folder/values/alertmanager.yaml")
+        values+=(--set-json "alertmanager.alertmanagerSpec.volumes=[{\"name\":\"otlp-alerts\",\"secret\":{\"secretName\":\"$alert_secret\"}}]")
+    fi
     for file in "${monitoring_values[@]}"; do values+=(--values "$file"); done
     chart_source monitoring
     install_release monitoring "$monitoring_release" "$monitoring_namespace" "pods_progress $monitoring_namespace" \
         "${chart_source[@]}" "${values[@]}" --wait
+}
+
+# need_alert_secret: without the Secret Alertmanager's pod would wait for it for ever; without a key Alertmanager starts, and the receiver
+# that reads it sends nothing.
+need_alert_secret() {
+    local key missing=()
+    [ "$cluster_reachable" = yes ] || return 0
+    local made="kubectl create secret generic $alert_secret --namespace $monitoring_namespace --from-file=slack-url=FILE ..."
+    if ! exists secret "$alert_secret" --namespace "$monitoring_namespace"; then
+        if [ "$dry_run" = yes ]; then
+            warn "the secret $alert_secret is not in $monitoring_namespace yet"
+            return 0
+        fi
+        fail "the secret $alert_secret is not in the namespace $monitoring_namespace" "make it: $made (keys: ${alert_keys[*]})"
+    fi
+    for key in "${alert_keys[@]}"; do
+        ask "${kubectl[@]}" get secret "$alert_secret" --namespace "$monitoring_namespace" -o "jsonpath={.data.$key}"
+        [ -n "$answer" ] || missing+=("$key")
+    done
+    answer=
+    if [ "${#missing[@]}" -gt 0 ]; then warn "the secret $alert_secret has no ${missing[*]}: nobody is told by that way"; fi
 }

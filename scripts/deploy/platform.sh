@@ -16,6 +16,7 @@ platform_arguments() {
     esac
     if left_in monitoring; then
         platform_arguments+=(--set "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboards.enabled=true")
+        if [ -n "$runbook_url" ]; then platform_arguments+=(--set-string "prometheusRule.runbookUrl=$runbook_url"); fi
         # The chart's NetworkPolicy lets in the namespace `monitoring`; someone else's Prometheus may be elsewhere.
         if foreign_operator; then
             platform_arguments+=(--set-json "networkPolicy.monitoring=[{\"namespaceSelector\":{\"matchExpressions\":[$(prometheus_selector)]}}]")

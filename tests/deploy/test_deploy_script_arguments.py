@@ -15,7 +15,7 @@ from stand_ins.cluster import Cluster
 
 HELMS = {major: REPOSITORY / f".tools/kubernetes/helm{major}" for major in (3, 4)}
 SCENARIOS = {
-    "istio": ["--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--api-host", "api.example.com", "--tls-secret", "tls", "--istio-cni", "--profile", "small"],
+    "istio": ["--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--api-host", "api.example.com", "--tls-secret", "tls", "--istio-cni", "--profile", "small", "--alert-secret", "tls", "--runbook-url", "https://handbook.example.com/runbooks.html"],
     "nginx": ["--mesh", "none", "--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--tls-secret", "tls", "--image", "ghcr.io/acme/otlp-rust", "--tag", "1.2.3"],
     "kong": ["--mesh", "none", "--ingress", "kong", "--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--context", "prod"],
     "envoy": ["--mesh", "none", "--ingress", "envoy-gateway", "--host", "otlp.example.com", "--tls-secret", "tls", "--profile", "large"],
@@ -35,7 +35,7 @@ def calls():
         if name == "envoy":
             cluster.put("customresourcedefinitions", "", "prometheuses.monitoring.coreos.com")
             cluster.put("prometheuses.monitoring.coreos.com", "linkerd", "theirs")
-        for namespace in ("istio-ingress", "otlp-system", "envoy-gateway-system"):
+        for namespace in ("istio-ingress", "otlp-system", "envoy-gateway-system", "monitoring"):
             cluster.put("namespaces", namespace, namespace, annotations={})
             cluster.put("secrets", namespace, "tls")
         cluster.denied = [r"^\*"]
@@ -98,6 +98,7 @@ def test_the_chart_renders_with_what_it_is_told(calls, scenario, major):
     deployments = [one for one in objects if one["kind"] == "Deployment"]
     assert deployments and all(one["metadata"]["labels"]["app.kubernetes.io/instance"] == "otlp-rust" for one in deployments)
     if scenario == "istio":
+        assert "https://handbook.example.com/runbooks.html#otlpcatalogdown" in json.dumps(find("PrometheusRule", "otlp-service"))
         assert find("VirtualService", "otlp-service")["spec"]["hosts"][1:] == ["otlp.example.com", "grpc.example.com", "api.example.com"]
         assert "istio-ingress/otlp" in find("VirtualService", "otlp-service")["spec"]["gateways"]
     if scenario == "nginx":
