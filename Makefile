@@ -66,9 +66,8 @@ image: ## build the container image (IMAGE=otlp-rust TAG=dev IMAGE_TARGET=runtim
 		--build-arg VERSION="$(TAG)" --build-arg REVISION="$$(git rev-parse HEAD)" \
 		--build-arg CREATED="$$(git log -1 --format=%cI)" --build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" .
 
-chart: ## lint the Helm chart and package it into dist/
-	helm lint --strict helm/otlp-rust
-	helm package helm/otlp-rust --destination dist
+chart: ## lint the Helm chart and package it into dist/ (IMAGE_REGISTRY=ghcr.io/acme: where the packaged chart has its image)
+	scripts/package-chart.sh $(IMAGE_REGISTRY)
 
 deploy: ## install the platform on a Kubernetes cluster (DEPLOY_OPTIONS="--trial"; scripts/deploy.sh --help)
 	scripts/deploy.sh $(DEPLOY_OPTIONS)

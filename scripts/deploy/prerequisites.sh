@@ -115,6 +115,13 @@ check_values() {
     if [ -n "$kubernetes_version" ]; then version=(--kube-version "$kubernetes_version"); fi
     if ! "${helm[@]}" template "$release" "${platform_arguments[@]}" --namespace "$namespace" "${version[@]}" >"$work/rendered" 2>"$work/output"; then
         problem "the chart does not accept these values: $(tr '\n' ' ' <"$work/output")"
+        return 0
+    fi
+    # A name without a registry is looked for at Docker Hub, where there is none of that name, unless the nodes have it already.
+    local image_name
+    image_name=$(sed -n 's/^ *image: "\{0,1\}\([^"/]*\)"\{0,1\}$/\1/p' "$work/rendered" | head -n 1)
+    if [ -n "$image_name" ]; then
+        warn "the image $image_name is named without a registry: build it (make image), push it, and say --image REGISTRY/NAME, unless every node has it"
     fi
 }
 

@@ -466,13 +466,18 @@ def entrance(cluster, namespace, name, ports):
     cluster.put("services", namespace, name, spec=spec, status={"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}})
 
 
-def bring_platform(cluster, chart, release, namespace, flags):
-    """The Deployments and Services of the platform's own chart, with the values of the call."""
+def rendered(chart, release, namespace, flags):
+    """The platform's own chart with the values of the call."""
     given = [word for option in ("--values", "--set", "--set-string", "--set-json") for value in flags.get(option, []) for word in (option, value)]
     done = subprocess.run([HELM, "template", release, chart, "--namespace", namespace, *given], capture_output=True, text=True)
     if done.returncode:
         raise Stop(1, done.stderr)
-    for one in yaml.safe_load_all(done.stdout):
+    return done.stdout
+
+
+def bring_platform(cluster, chart, release, namespace, flags):
+    """The Deployments and Services of the platform's own chart."""
+    for one in yaml.safe_load_all(rendered(chart, release, namespace, flags)):
         if one and one["kind"] in ("Deployment", "Service"):
             metadata = one["metadata"]
             cluster.put(PLURALS[one["kind"].lower()], namespace, metadata["name"], labels=metadata["labels"], spec=one["spec"], status={})
@@ -507,7 +512,7 @@ def helm(cluster, words, flags, _):
     if command == "version":
         return cluster.helm_version + "\n"
     if command == "template":
-        return "rendered\n"
+        return rendered(words[2], words[1], namespace, flags)
     releases = cluster.releases
     if cluster.unreachable:
         raise Stop(1, "Error: Kubernetes cluster unreachable")
