@@ -37,6 +37,14 @@ step_monitoring() {
             --from-literal=admin-user=admin --from-file=admin-password=/dev/stdin
     fi
     local file values=(--values "$deploy_folder/values/kube-prometheus-stack.yaml")
+    if [ "$mesh" = istio ]; then
+        # The pods answer the API to identities of the mesh only, and Grafana asks them for traces. The namespace stays outside.
+        istio_injection_label
+        case $injection_label in
+            istio.io/rev=*) values+=(--set-string "grafana.podLabels.istio\.io/rev=${injection_label#*=}") ;;
+            *) values+=(--set-string 'grafana.podLabels.sidecar\.istio\.io/inject=true') ;;
+        esac
+    fi
     if [ -n "$alert_secret" ]; then
         need_alert_secret
         values+=(--values "$deploy_folder/values/alertmanager.yaml")

@@ -124,6 +124,10 @@ def platform_call(cluster):
     return [call for call in cluster.calls if call[:4] == ["helm", "upgrade", "--install", "otlp-rust"]][-1]
 
 
+def stack_call(cluster):
+    return [call for call in cluster.calls if call[:4] == ["helm", "upgrade", "--install", "kube-prometheus-stack"]][-1]
+
+
 def without_definitions(objects):
     """Definitions outlive their chart, by design."""
     return {key: value for key, value in objects.items() if not key.startswith("customresourcedefinitions/")}

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from conftest import REPOSITORY
-from script_runs import ALL, TRACE, Run, changes, labels, platform_call, releases, values_of, without_definitions
+from script_runs import ALL, TRACE, Run, changes, labels, platform_call, releases, stack_call, values_of, without_definitions
 from script_runs import cluster, deploy, deployed, environment, installation, server, undeploy  # noqa: F401 (fixtures)
 
 
@@ -69,6 +69,19 @@ def test_with_split_roles_each_port_is_asked_of_pods_that_have_it(cluster, deplo
             ["kubectl", "port-forward", "--namespace", "otlp-system", "service/otlp-service", f":{port}"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30,
         )
         assert refused.returncode == 1 and "does not have a named port" in refused.stderr
+
+
+@pytest.mark.parametrize("revision, label", [(None, r"sidecar\.istio\.io/inject=true"), ("1-29", r"istio\.io/rev=1-29")])
+def test_grafana_has_an_identity_of_the_mesh(cluster, deploy, revision, label):
+    """Without one it is refused by pods that take mTLS only."""
+    options = ("--trial", "--without-check")
+    deploy(*options, "--without-istio")
+    assert "podLabels" not in " ".join(stack_call(cluster))
+    if revision:
+        cluster.put("namespaces", "mesh", "mesh", annotations={})
+        cluster.put("deployments", "mesh", "istiod", labels={"app": "istiod", "istio.io/rev": revision})
+    deploy(*options)
+    assert values_of(stack_call(cluster), "--set-string") == [f"grafana.podLabels.{label}"]
 
 
 def test_grafanas_password_is_random_and_never_shown(cluster, deploy):

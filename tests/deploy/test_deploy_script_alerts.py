@@ -8,17 +8,13 @@ import yaml
 
 from balancers import tool
 from conftest import REPOSITORY
-from script_runs import Run, environment_of, platform_call, values_of
+from script_runs import Run, environment_of, platform_call, stack_call, values_of
 from script_runs import cluster, deploy, environment, server  # noqa: F401 (fixtures)
 from stand_ins.cluster import Cluster
 
 SHIPPED = REPOSITORY / "monitoring/alertmanager.yaml"
 KEYS = ("slack-url", "pagerduty-first-line", "pagerduty-second-line")
 OPTIONS = ("--trial", "--without-istio", "--alert-secret", "on-call", "--runbook-url", "https://handbook.example.com/runbooks.html")
-
-
-def stack_call(cluster):
-    return [call for call in cluster.calls if call[:4] == ["helm", "upgrade", "--install", "kube-prometheus-stack"]][-1]
 
 
 def test_alerts_go_to_the_addresses_in_the_secret(cluster, deploy, environment):
