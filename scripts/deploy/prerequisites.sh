@@ -103,6 +103,16 @@ check_storage() {
     fi
 }
 
+# Without metrics the autoscalers see neither CPU nor memory: the number of pods stays as it is, whatever the load.
+check_metrics() {
+    [ "$cluster_reachable" = yes ] && grep -qs '^kind: HorizontalPodAutoscaler' "$work/rendered" || return 0
+    local service
+    service=$("${kubectl[@]}" get apiservices.apiregistration.k8s.io v1beta1.metrics.k8s.io --ignore-not-found -o name 2>/dev/null) || return 0
+    if [ -z "$service" ]; then
+        warn "the cluster has no metrics for autoscalers: install metrics-server (or --set autoscaling.enabled=false)"
+    fi
+}
+
 # Wrong values are found by the chart's own schema, before anything is installed.
 check_values() {
     local file
@@ -146,6 +156,7 @@ step_prerequisites() {
     check_local_charts
     check_storage
     check_values
+    check_metrics
     if [ "${#problems[@]}" -gt 0 ]; then
         printf '%s\n' "${problems[@]}" >"$work/output"
         fail "${#problems[@]} thing(s) stand in the way, and nothing was changed" "put them right and run the same command again"

@@ -32,6 +32,7 @@ def empty_cluster(server):
     made = Cluster()
     for namespace in ("default", "kube-system"):
         made.put("namespaces", namespace, namespace, annotations={})
+    made.put("apiservices.apiregistration.k8s.io", "", "v1beta1.metrics.k8s.io")
     for namespace, name in (("istio-ingress", "istio-ingress"), ("ingress-nginx", "nginx-ingress-controller"), ("kong", "kong-controller"), ("envoy-gateway-system", "envoy-otlp")):
         made.ports |= {f"{namespace}/service/{name}:{port}": server.otlp_port for port in (80, 443)}
     made.ports |= {"otlp-system/otlp-http": server.otlp_port, "otlp-system/http": server.http_port}

@@ -63,6 +63,13 @@ def test_values_that_the_chart_refuses(cluster, deploy):
     assert not changes(cluster)
 
 
+@pytest.mark.parametrize("metrics, options, warned", [(True, (), False), (False, (), True), (False, ("--set", "autoscaling.enabled=false"), False)])
+def test_autoscalers_need_metrics(cluster, deploy, metrics, options, warned):
+    if not metrics:
+        cluster.remove("apiservices.apiregistration.k8s.io", "", "v1beta1.metrics.k8s.io")
+    assert ("install metrics-server" in deploy("--trial", "--dry-run", *options).error) == warned
+
+
 @pytest.mark.parametrize("options, warned", [((), True), (("--image", "ghcr.io/acme/otlp-rust"), False), (("--set", "image.registry=ghcr.io/acme"), False)])
 def test_an_image_that_nodes_cannot_find(cluster, deploy, options, warned):
     run = deploy("--trial", "--dry-run", *options)

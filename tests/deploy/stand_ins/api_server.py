@@ -30,6 +30,7 @@ KINDS = {
     "policy/v1": [("PodDisruptionBudget", "poddisruptionbudgets", True)],
     "autoscaling/v2": [("HorizontalPodAutoscaler", "horizontalpodautoscalers", True)],
     "storage.k8s.io/v1": [("StorageClass", "storageclasses", False)],
+    "apiregistration.k8s.io/v1": [("APIService", "apiservices", False)],
     "apiextensions.k8s.io/v1": [("CustomResourceDefinition", "customresourcedefinitions", False)],
     "authorization.k8s.io/v1": [("SelfSubjectAccessReview", "selfsubjectaccessreviews", False)],
 }

@@ -25,7 +25,10 @@ DEFINED_BY = {
     "gatewayclasses.gateway.networking.k8s.io",
 }
 REFUSED = "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?"
-CLUSTER_WIDE = {"namespaces", "storageclasses", "customresourcedefinitions", "ingressclasses", "gatewayclasses.gateway.networking.k8s.io"}
+CLUSTER_WIDE = {
+    "namespaces", "storageclasses", "customresourcedefinitions", "ingressclasses", "gatewayclasses.gateway.networking.k8s.io",
+    "apiservices.apiregistration.k8s.io",
+}
 
 
 class Stop(Exception):
