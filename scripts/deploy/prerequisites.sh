@@ -3,9 +3,9 @@
 #
 # Everything that can be known before anything is changed is asked here, and all that is wrong is said at once.
 
-# The oldest Kubernetes that the chart's manifests are checked against, and the oldest Helm that has what deploy.sh uses.
+# The oldest Kubernetes that the chart's manifests are checked against, and the oldest Helm that it and deploy.sh are run with.
 oldest_kubernetes=1.27
-oldest_helm=3.12
+oldest_helm=3.17
 
 problems=()
 kubernetes_version=

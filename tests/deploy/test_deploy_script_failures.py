@@ -23,7 +23,7 @@ def test_all_that_stands_in_the_way_is_said_at_once(cluster, deploy):
     run = deploy("--trial", code=1)
     assert "FAILED at step 1 of 8: prerequisites" in run.error and "5 thing(s) stand in the way, and nothing was changed" in run.error
     for said in (
-        "helm is 3.11; 3.12 or later", "the cluster runs Kubernetes 1.26; 1.27 or later", "kubectl auth can-i create namespaces",
+        "helm is 3.11; 3.17 or later", "the cluster runs Kubernetes 1.26; 1.27 or later", "kubectl auth can-i create namespaces",
         "kubectl auth can-i create pods --subresource=portforward --namespace otlp-system", "kubectl auth can-i create customresourcedefinitions",
     ):
         assert said in run.error
@@ -38,10 +38,26 @@ def test_a_trial_needs_a_storage_class(cluster, deploy, default):
     assert ("there is no default storage class" in run.error) == (not default)
 
 
-@pytest.mark.parametrize("version", ["v3.12.0+gc9f554d", "v4.3.1+gc0d08d0", "v4.0.0", "v10.2.1"])
+@pytest.mark.parametrize("version", ["v3.17.0+gc9f554d", "v4.3.1+gc0d08d0", "v4.0.0", "v10.2.1"])
 def test_versions_of_helm_that_are_enough(cluster, deploy, version):
     cluster.helm_version = version
     assert f"helm {version}" in deploy("--trial", "--dry-run").out
+
+
+def test_the_oldest_versions_are_said_in_one_voice():
+    """What deploy.sh asks for, what the chart and the handbook say, and what the tests and CI run."""
+    text = (REPOSITORY / "scripts/deploy/prerequisites.sh").read_text()
+    helm, kubernetes = (re.search(rf"^oldest_{name}=(.*)$", text, re.MULTILINE)[1] for name in ("helm", "kubernetes"))
+    run = subprocess.run([REPOSITORY / ".tools/kubernetes/helm3", "version", "--short"], check=True, capture_output=True, text=True)
+    assert run.stdout.startswith(f"v{helm}.")
+    assert f"helm: v{helm}." in (REPOSITORY / ".github/workflows/ci.yaml").read_text()
+    for path, said in (
+        ("helm/otlp-rust/README.md", f"on Kubernetes {kubernetes} or later, with Helm {helm} or later, or 4"),
+        ("docs/operations/en/src/kubernetes.md", f"| Helm | {helm} or later, or 4 |"), ("docs/operations/zh/src/kubernetes.md", f"| Helm | {helm} 或更高，或 4 |"),
+        ("docs/operations/en/src/kubernetes.md", f"| Kubernetes | {kubernetes} or later"), ("docs/operations/zh/src/kubernetes.md", f"| Kubernetes | {kubernetes}"),
+    ):
+        assert said in (REPOSITORY / path).read_text(), path
+    assert f'kubeVersion: ">={kubernetes}' in (REPOSITORY / "helm/otlp-rust/Chart.yaml").read_text()
 
 
 def test_a_cluster_that_cannot_be_reached(cluster, deploy):
