@@ -16,6 +16,8 @@ from stand_ins.cluster import Cluster
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 TRACE = re.compile(r"trace ([0-9a-f]{32}) sent")
+# The versions of others' charts, as deploy.sh pins them.
+PINNED = dict(re.findall(r"^ *(\w+)_version=\$\{\w+:-(\S+)\}$", (REPOSITORY / "scripts/deploy.sh").read_text(), re.MULTILINE))
 # A host behind Istio's own gateway, the most that the script does.
 ALL = ("--trial", "--host", "otlp.example.com")
 

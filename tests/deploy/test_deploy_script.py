@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from conftest import REPOSITORY
-from script_runs import ALL, TRACE, Run, changes, labels, platform_call, releases, stack_call, values_of, without_definitions
+from script_runs import ALL, PINNED, TRACE, Run, changes, labels, platform_call, releases, stack_call, values_of, without_definitions
 from script_runs import cluster, deploy, deployed, environment, installation, server, undeploy  # noqa: F401 (fixtures)
 
 
@@ -51,11 +51,13 @@ def test_what_the_chart_is_told(cluster, deploy, tmp_path):
 
 
 def test_versions_are_pinned(cluster, deploy):
+    assert set(PINNED) == {"istio", "monitoring", "nginx", "kong", "envoy_gateway"}
     deploy(*ALL, env={"ISTIO_VERSION": "1.29.8"})
     for call in cluster.calls:
         if call[:2] == ["helm", "upgrade"] and call[3] != "otlp-rust":
             assert re.fullmatch(r"v?\d+\.\d+\.\d+", values_of(call, "--version")[0])
             assert (values_of(call, "--version") == ["1.29.8"]) == call[3].startswith("istio"), call
+            assert call[3].startswith("istio") or values_of(call, "--version")[0] in PINNED.values()
 
 
 def test_with_split_roles_each_port_is_asked_of_pods_that_have_it(cluster, deploy, environment):
@@ -182,14 +184,14 @@ def test_istios_cni_plugin_allows_restricted_pods(cluster, deploy):
 def test_local_charts(cluster, deploy, tmp_path):
     run = deploy(*ALL, "--local-charts", str(tmp_path), code=1)
     assert "4 thing(s) stand in the way" in run.error and not changes(cluster)
-    assert "helm pull istiod --repo https://istio-release.storage.googleapis.com/charts --version 1.30.5" in run.error
-    for name in ("base-1.30.5", "istiod-1.30.5", "gateway-1.30.5", "kube-prometheus-stack-88.1.3"):
-        (tmp_path / f"{name}.tgz").touch()
+    assert f"helm pull istiod --repo https://istio-release.storage.googleapis.com/charts --version {PINNED['istio']}" in run.error
+    for name, of in (("base", "istio"), ("istiod", "istio"), ("gateway", "istio"), ("kube-prometheus-stack", "monitoring")):
+        (tmp_path / f"{name}-{PINNED[of]}.tgz").touch()
     deploy(*ALL, "--local-charts", str(tmp_path), "--istio-values", os.devnull)
     for call in cluster.calls:
         if call[:2] == ["helm", "upgrade"] and call[3] != "otlp-rust":
             assert call[4].startswith(str(tmp_path)) and call[4].endswith(".tgz") and "--repo" not in call
-    (tmp_path / "istiod-1.30.4.tgz").touch()
+    (tmp_path / "istiod-0.0.1.tgz").touch()
     run = deploy(*ALL, "--local-charts", str(tmp_path), "--from", "mesh", code=1)
     assert "several files istiod-" in run.error
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from script_runs import STAND_INS, TRACE, Run, server  # noqa: F401 (a fixture)
+from script_runs import PINNED, STAND_INS, TRACE, Run, server  # noqa: F401 (a fixture)
 from stand_ins.api_server import ApiServer
 from stand_ins.cluster import Cluster
 
@@ -35,14 +35,14 @@ def entrance(name):
 
 # What the charts of others bring, as far as deploy.sh and the platform's chart look at it: definitions and templates.
 CHARTS = {
-    "base-1.30.5": (
+    f"base-{PINNED['istio']}": (
         [definition("networking.istio.io", kind, f"{kind.lower()}s") for kind in ("Gateway", "VirtualService", "DestinationRule")]
         + [definition("security.istio.io", "PeerAuthentication", "peerauthentications"), definition("security.istio.io", "AuthorizationPolicy", "authorizationpolicies")],
         [],
     ),
-    "istiod-1.30.5": ([], [workload("istiod", {"app": "istiod", "istio.io/rev": "default"})]),
-    "gateway-1.30.5": ([], [workload("istio-ingress", {"app": "istio-ingress"}), entrance("istio-ingress")]),
-    "kube-prometheus-stack-88.1.3": (
+    f"istiod-{PINNED['istio']}": ([], [workload("istiod", {"app": "istiod", "istio.io/rev": "default"})]),
+    f"gateway-{PINNED['istio']}": ([], [workload("istio-ingress", {"app": "istio-ingress"}), entrance("istio-ingress")]),
+    f"kube-prometheus-stack-{PINNED['monitoring']}": (
         [
             definition("monitoring.coreos.com", kind, plural)
             for kind, plural in (("Prometheus", "prometheuses"), ("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules"))
