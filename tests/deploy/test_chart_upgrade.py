@@ -1,72 +1,28 @@
-"""What an upgrade leaves as it is: the chart, rendered by Helm while it looks into a cluster.
-
-The cluster is a stand-in, since the lookups are all that is asked of it: an API server over HTTP that knows the objects it is given.
-"""
+"""What an upgrade leaves as it is: the chart, rendered by Helm while it looks into a cluster (stand_ins/api_server.py)."""
 
 import base64
-import http.server
-import json
-import threading
 
 import pytest
 import yaml
 from helm_python.config import Config
 
 from chart_cases import NAMESPACE, RELEASE, S3, SPLIT, TRIAL, chart, find, over
+from stand_ins.api_server import ApiServer
 
-RESOURCES = {"v1": [("secrets", "Secret")], "apps/v1": [("deployments", "Deployment")]}
 
-
-class Cluster:
-    """The stand-in. `objects` are what it has; `asked` are the paths of what it was asked for."""
+class Cluster(ApiServer):
+    """One that holds these objects."""
 
     def __init__(self, *objects):
-        self.asked = []
-        self.answers = {
-            "/version": {"major": "1", "minor": "37", "gitVersion": "v1.37.0"},
-            "/api": {"kind": "APIVersions", "versions": ["v1"]},
-            "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-        }
-        for version, resources in RESOURCES.items():
-            folder = f"/apis/{version}" if "/" in version else f"/api/{version}"
-            listed = [{"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["get"]} for name, kind in resources]
-            self.answers[folder] = {"kind": "APIResourceList", "groupVersion": version, "resources": listed}
-            for it in objects:
-                for name, kind in resources:
-                    if (it["apiVersion"], it["kind"]) == (version, kind):
-                        self.answers[f"{folder}/namespaces/{NAMESPACE}/{name}/{it['metadata']['name']}"] = it
-            if "/" in version:
-                group = {"groupVersion": version, "version": version.split("/")[1]}
-                self.answers["/apis"]["groups"].append({"name": version.split("/")[0], "versions": [group], "preferredVersion": group})
-        cluster = self
-
-        class Server(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                path = self.path.split("?")[0].rstrip("/")
-                cluster.asked.append(path)
-                missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
-                body = json.dumps(cluster.answers.get(path, missing)).encode()
-                self.send_response(200 if path in cluster.answers else 404)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__()
+        for it in objects:
+            self.store(it["apiVersion"], f"{it['kind'].lower()}s", NAMESPACE, it, "ADDED")
 
     def render(self, values):
-        with Config(kube_apiserver=f"http://127.0.0.1:{self.server.server_port}", namespace=NAMESPACE) as config:
+        with Config(kube_apiserver=self.url, namespace=NAMESPACE) as config:
             rendered = config.render(chart(), values, name=RELEASE, namespace=NAMESPACE, is_upgrade=True)
         some = [it for name, text in rendered.items() if name.endswith(".yaml") for it in yaml.safe_load_all(text)]
         return [it for it in some if it]
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -74,11 +30,11 @@ def cluster():
     made = []
     yield lambda *objects: made.append(Cluster(*objects)) or made[-1]
     for one in made:
-        one.stop()
+        one.close()
 
 
 def deployment(name, replicas):
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"replicas": replicas}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"replicas": replicas, "template": {"metadata": {}, "spec": {}}}}
 
 
 def replicas(some):
@@ -111,6 +67,6 @@ def test_nothing_else_is_looked_up(cluster):
     """Whoever installs needs to read no more than the objects of the release."""
     running = cluster()
     running.render(over(TRIAL, SPLIT))
-    looked = {path.rsplit("/", 2)[1] + "/" + path.rsplit("/", 1)[1] for path in running.asked if "/namespaces/" in path}
+    looked = {"/".join(path.rsplit("/", 2)[1:]) for path in running.asked if "/namespaces/" in path}
     deployments = {f"deployments/otlp-service-{role}" for role in ("ingest", "query", "compact")}
     assert looked == {"secrets/otlp-service-trial"} | deployments

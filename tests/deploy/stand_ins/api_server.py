@@ -37,11 +37,12 @@ KINDS = {
 
 
 class ApiServer:
-    """`url` is where it listens; `objects` are by group/version, plural, namespace and name."""
+    """`url` is where it listens; `objects` are by group/version, plural, namespace and name; `asked` are the paths of all requests."""
 
     def __init__(self):
         self.kinds = copy.deepcopy(KINDS)
         self.objects = {}
+        self.asked = []
         # Kind to a list of messages: one for each write that is refused, as an admission webhook would.
         self.refusals = {}
         self.events = []
@@ -90,6 +91,7 @@ class ApiServer:
 
     def answer(self, request):
         url = urlsplit(request.path)
+        self.asked.append(url.path.rstrip("/"))
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         if request.headers.get("Transfer-Encoding") == "chunked":
