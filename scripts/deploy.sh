@@ -16,6 +16,7 @@ fi
     istio_version=${ISTIO_VERSION:-1.30.5}
     monitoring_repository=https://prometheus-community.github.io/helm-charts
     monitoring_version=${KUBE_PROMETHEUS_STACK_VERSION:-88.1.3}
+    blackbox_version=${BLACKBOX_EXPORTER_VERSION:-11.18.0}
     nginx_repository=oci://ghcr.io/nginx/charts
     nginx_version=${NGINX_INGRESS_VERSION:-2.7.3}
     kong_repository=https://charts.konghq.com
@@ -74,6 +75,7 @@ runbook_url=
 local_charts=
 istio_values=()
 monitoring_values=()
+blackbox_values=()
 ingress_values=()
 without=()
 from=
@@ -110,7 +112,8 @@ around it
                         its keys: ${alert_keys[*]}
   --runbook-url URL     where your handbook has the chapter on alerts (https://.../runbooks.html); the links in alerts lead there
   --host NAME           the host name under which senders outside reach OTLP over HTTP. Without it there is no ingress: the platform
-                        has no authentication of its own yet, so that opening it is for you to decide
+                        has no authentication of its own yet, so that opening it is for you to decide. With monitoring, a blackbox
+                        exporter asks it whether it is ready, and watches its certificate
   --grpc-host NAME      the same for OTLP over gRPC
   --api-host NAME       the same for queries (not for administration)
   --tls-secret NAME     TLS with the certificate in this Secret
@@ -120,7 +123,7 @@ around it
 
 how
   --local-charts DIR    take the charts of others from packages (.tgz) in DIR, for clusters and machines without internet
-  --istio-values FILE, --monitoring-values FILE, --ingress-values FILE
+  --istio-values FILE, --monitoring-values FILE, --blackbox-values FILE, --ingress-values FILE
                         values for these charts, such as a registry of your own; may be repeated
   --timeout TIME        for each wait; default: 10m
   --from STEP           begin at this step (after the prerequisites), as the report of a failure says
@@ -145,7 +148,7 @@ parse() {
                 continue
                 ;;
             --values | --set | --profile | --image | --tag | --namespace | --release | --context | --mesh | --host | --grpc-host | --api-host | \
-                --tls-secret | --ingress | --alert-secret | --runbook-url | --local-charts | --istio-values | --monitoring-values | --ingress-values | --timeout | --from)
+                --tls-secret | --ingress | --alert-secret | --runbook-url | --local-charts | --istio-values | --monitoring-values | --blackbox-values | --ingress-values | --timeout | --from)
                 if [ "$#" -lt 2 ] || [ -z "$2" ]; then usage_error "$option needs a value"; fi
                 ;;
         esac
@@ -169,6 +172,7 @@ parse() {
             --local-charts) local_charts=$2 ;;
             --istio-values) istio_values+=("$2") ;;
             --monitoring-values) monitoring_values+=("$2") ;;
+            --blackbox-values) blackbox_values+=("$2") ;;
             --ingress-values) ingress_values+=("$2") ;;
             --timeout) timeout=$2 ;;
             --from) from=$2 ;;

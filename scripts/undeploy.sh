@@ -146,6 +146,7 @@ remove_ingress() {
 remove_monitoring() {
     if keeps monitoring; then return 0; fi
     title "the monitoring"
+    remove_release blackbox
     remove_release monitoring
     if recorded grafana-admin; then
         change "${kubectl[@]}" delete secret "${answer#*/}" --namespace "${answer%%/*}" --ignore-not-found

@@ -9,6 +9,7 @@ chart_of() {
         istio-cni) echo "cni $istio_repository $istio_version" ;;
         istiod) echo "istiod $istio_repository $istio_version" ;;
         monitoring) echo "kube-prometheus-stack $monitoring_repository $monitoring_version" ;;
+        blackbox) echo "prometheus-blackbox-exporter $monitoring_repository $blackbox_version" ;;
         istio-ingress) echo "gateway $istio_repository $istio_version" ;;
         nginx) echo "nginx-ingress $nginx_repository $nginx_version" ;;
         kong) echo "ingress $kong_repository $kong_version" ;;
@@ -24,7 +25,10 @@ charts_needed() {
         if [ "$istio_cni" = yes ]; then charts_needed+=(istio-cni); fi
         charts_needed+=(istiod)
     fi
-    if wants monitoring && ! foreign_operator; then charts_needed+=(monitoring); fi
+    if wants monitoring && ! foreign_operator; then
+        charts_needed+=(monitoring)
+        if left_in ingress; then charts_needed+=(blackbox); fi
+    fi
     if wants ingress && ! foreign_controller; then charts_needed+=("$(ingress_chart)"); fi
 }
 

@@ -1,9 +1,11 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # names are shared with deploy.sh and undeploy.sh
-# Step 4: Prometheus, Alertmanager and Grafana from kube-prometheus-stack, unless a Prometheus Operator is there. Sourced by deploy.sh.
+# Step 4: Prometheus, Alertmanager and Grafana from kube-prometheus-stack, unless a Prometheus Operator is there, and where there is a
+# front door, the exporter that looks at it from outside. Sourced by deploy.sh.
 
 monitoring_namespace=monitoring
 monitoring_release=kube-prometheus-stack
 grafana_secret=grafana-admin
+blackbox_release=prometheus-blackbox-exporter
 
 # What the receivers of monitoring/alertmanager.yaml read.
 alert_keys=(slack-url pagerduty-first-line pagerduty-second-line)
@@ -22,6 +24,9 @@ step_monitoring() {
     if foreign_operator; then
         say "a Prometheus Operator is there already; the platform's ServiceMonitor, rules and dashboards are made for it"
         say "(its Prometheus must select them: see serviceMonitorSelector and ruleSelector of \`kubectl get prometheuses -A -o yaml\`)"
+        if left_in ingress; then
+            say "(it does not watch the front door yet: that takes a blackbox exporter and the chart's values probe.*)"
+        fi
         if [ -n "$alert_secret" ]; then
             warn "its Alertmanager keeps its routes: --alert-secret is for one that deploy.sh installs; scripts/deploy/values/alertmanager.yaml has the routes"
         fi
@@ -54,6 +59,13 @@ step_monitoring() {
     chart_source monitoring
     install_release monitoring "$monitoring_release" "$monitoring_namespace" "pods_progress $monitoring_namespace" \
         "${chart_source[@]}" "${values[@]}" --wait
+    if left_in ingress; then
+        values=()
+        for file in "${blackbox_values[@]}"; do values+=(--values "$file"); done
+        chart_source blackbox
+        install_release blackbox "$blackbox_release" "$monitoring_namespace" "pods_progress $monitoring_namespace" \
+            "${chart_source[@]}" "${values[@]}" --wait
+    fi
 }
 
 # need_alert_secret: without the Secret Alertmanager's pod would wait for it for ever; without a key Alertmanager starts, and the receiver

@@ -20,6 +20,9 @@ platform_arguments() {
         # The chart's NetworkPolicy lets in the namespace `monitoring`; someone else's Prometheus may be elsewhere.
         if foreign_operator; then
             platform_arguments+=(--set-json "networkPolicy.monitoring=[{\"namespaceSelector\":{\"matchExpressions\":[$(prometheus_selector)]}}]")
+        elif left_in ingress; then
+            platform_arguments+=(--set-string "probe.proberUrl=$blackbox_release.$monitoring_namespace.svc:9115")
+            platform_arguments+=(--set probe.enabled=true --set-json "probe.targets=[\"http${tls_secret:+s}://$host/readyz\"]")
         fi
     fi
     if left_in ingress; then "front_door_$ingress"; fi

@@ -116,7 +116,7 @@ check_metrics() {
 # Wrong values are found by the chart's own schema, before anything is installed.
 check_values() {
     local file
-    for file in "${values_files[@]}" "${istio_values[@]}" "${monitoring_values[@]}" "${ingress_values[@]}"; do
+    for file in "${values_files[@]}" "${istio_values[@]}" "${monitoring_values[@]}" "${blackbox_values[@]}" "${ingress_values[@]}"; do
         [ -r "$file" ] || problem "the values file $file cannot be read"
     done
     [ "${#problems[@]}" = 0 ] || return 0

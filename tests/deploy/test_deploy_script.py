@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from conftest import REPOSITORY
-from script_runs import ALL, PINNED, TRACE, Run, changes, labels, platform_call, releases, stack_call, values_of, without_definitions
+from script_runs import ALL, PINNED, TRACE, Run, changes, labels, platform_call, record, releases, stack_call, values_of, without_definitions
 from script_runs import cluster, deploy, deployed, environment, installation, server, undeploy  # noqa: F401 (fixtures)
 
 
@@ -18,7 +18,8 @@ def test_it_installs_everything_in_order_and_reads_a_trace_back(cluster, deploy,
     run = deploy(*ALL)
     installed = [(call[3], call[4]) for call in cluster.calls if call[:2] == ["helm", "upgrade"]]
     assert installed == [
-        ("istio-base", "base"), ("istiod", "istiod"), ("kube-prometheus-stack", "kube-prometheus-stack"), ("istio-ingress", "gateway"),
+        ("istio-base", "base"), ("istiod", "istiod"), ("kube-prometheus-stack", "kube-prometheus-stack"),
+        ("prometheus-blackbox-exporter", "prometheus-blackbox-exporter"), ("istio-ingress", "gateway"),
         ("otlp-rust", str(REPOSITORY / "helm/otlp-rust")),
     ]
     # Definitions come before what needs them, and the namespace joins the mesh before it has pods.
@@ -42,16 +43,33 @@ def test_what_the_chart_is_told(cluster, deploy, tmp_path):
     deploy("--values", str(values), "--profile", "medium", "--image", "ghcr.io/acme/otlp-rust", "--tag=1.2.3", *ALL, "--grpc-host", "grpc.example.com", "--set", "replicaCount=5")
     call = platform_call(cluster)
     assert values_of(call, "--values") == [str(REPOSITORY / "helm/otlp-rust/values-medium.yaml"), str(values)]
-    assert values_of(call, "--set-string") == ["image.registry=,image.repository=ghcr.io/acme/otlp-rust", "image.tag=1.2.3"]
+    assert values_of(call, "--set-string") == ["image.registry=,image.repository=ghcr.io/acme/otlp-rust", "image.tag=1.2.3", "probe.proberUrl=prometheus-blackbox-exporter.monitoring.svc:9115"]
     assert values_of(call, "--set") == [
-        "trial.enabled=true", "istio.enabled=true", "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboards.enabled=true", "replicaCount=5",
+        "trial.enabled=true", "istio.enabled=true", "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboards.enabled=true", "probe.enabled=true", "replicaCount=5",
     ]
-    assert values_of(call, "--set-json") == ['istio.gateways=["istio-ingress/otlp"]', 'istio.hosts=["otlp.example.com","grpc.example.com"]', 'istio.apiHosts=[]']
+    assert values_of(call, "--set-json") == ['probe.targets=["http://otlp.example.com/readyz"]', 'istio.gateways=["istio-ingress/otlp"]', 'istio.hosts=["otlp.example.com","grpc.example.com"]', 'istio.apiHosts=[]']
     assert values_of(call, "--namespace") == ["otlp-system"] and values_of(call, "--timeout") == ["10m"]
 
 
+def test_the_front_door_is_watched_where_there_is_one(cluster, deploy):
+    run = deploy("--trial", "--without-istio", "--without-check")
+    assert "monitoring/prometheus-blackbox-exporter" not in cluster.releases and "probe." not in " ".join(platform_call(cluster))
+    cluster.put("secrets", "otlp-system", "tls")
+    deploy("--trial", "--without-istio", "--without-check", "--host", "otlp.example.com", "--tls-secret", "tls", "--blackbox-values", os.devnull)
+    assert "monitoring/prometheus-blackbox-exporter" in cluster.releases and record(cluster)["blackbox"] == "monitoring/prometheus-blackbox-exporter"
+    assert 'probe.targets=["https://otlp.example.com/readyz"]' in values_of(platform_call(cluster), "--set-json")
+    installed = next(call for call in cluster.calls if call[:4] == ["helm", "upgrade", "--install", "prometheus-blackbox-exporter"])
+    assert values_of(installed, "--values") == [os.devnull]
+    # Someone else's Prometheus: what watches it is theirs, too.
+    cluster.releases.clear()
+    record(cluster).clear()
+    run = deploy("--trial", "--without-istio", "--without-check", "--host", "otlp.example.com")
+    assert "does not watch the front door yet" in run.out and "monitoring/prometheus-blackbox-exporter" not in cluster.releases
+    assert "probe." not in " ".join(platform_call(cluster))
+
+
 def test_versions_are_pinned(cluster, deploy):
-    assert set(PINNED) == {"istio", "monitoring", "nginx", "kong", "envoy_gateway"}
+    assert set(PINNED) == {"istio", "monitoring", "blackbox", "nginx", "kong", "envoy_gateway"}
     deploy(*ALL, env={"ISTIO_VERSION": "1.29.8"})
     for call in cluster.calls:
         if call[:2] == ["helm", "upgrade"] and call[3] != "otlp-rust":
@@ -183,9 +201,9 @@ def test_istios_cni_plugin_allows_restricted_pods(cluster, deploy):
 
 def test_local_charts(cluster, deploy, tmp_path):
     run = deploy(*ALL, "--local-charts", str(tmp_path), code=1)
-    assert "4 thing(s) stand in the way" in run.error and not changes(cluster)
+    assert "5 thing(s) stand in the way" in run.error and not changes(cluster)
     assert f"helm pull istiod --repo https://istio-release.storage.googleapis.com/charts --version {PINNED['istio']}" in run.error
-    for name, of in (("base", "istio"), ("istiod", "istio"), ("gateway", "istio"), ("kube-prometheus-stack", "monitoring")):
+    for name, of in (("base", "istio"), ("istiod", "istio"), ("gateway", "istio"), ("kube-prometheus-stack", "monitoring"), ("prometheus-blackbox-exporter", "blackbox")):
         (tmp_path / f"{name}-{PINNED[of]}.tgz").touch()
     deploy(*ALL, "--local-charts", str(tmp_path), "--istio-values", os.devnull)
     for call in cluster.calls:

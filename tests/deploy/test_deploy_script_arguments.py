@@ -101,6 +101,8 @@ def test_the_chart_renders_with_what_it_is_told(calls, scenario, major):
         assert "https://handbook.example.com/runbooks.html#otlpcatalogdown" in json.dumps(find("PrometheusRule", "otlp-service"))
         assert find("VirtualService", "otlp-service")["spec"]["hosts"][1:] == ["otlp.example.com", "grpc.example.com", "api.example.com"]
         assert "istio-ingress/otlp" in find("VirtualService", "otlp-service")["spec"]["gateways"]
+    probes = [one["spec"]["targets"]["staticConfig"]["static"] for one in objects if one["kind"] == "Probe"]
+    assert probes == {"istio": [["https://otlp.example.com/readyz"]], "nginx": [["https://otlp.example.com/readyz"]], "kong": [["http://otlp.example.com/readyz"]]}.get(scenario, [])
     if scenario == "nginx":
         assert deployments[0]["spec"]["template"]["spec"]["containers"][0]["image"] == "ghcr.io/acme/otlp-rust:1.2.3"
         assert find("Ingress", "otlp-service-grpc")["spec"]["tls"] == [{"secretName": "tls", "hosts": ["grpc.example.com"]}]

@@ -240,7 +240,7 @@ def test_a_roll_back_leaves_what_was_there(cluster, deploy):
     assert "FAILED at step 6 of 9: platform" in run.error and "rolling back what this run made" in run.out
     assert without_definitions(cluster.objects) == before and not cluster.releases
     undone = [call for call in changes(cluster) if call[1] in ("uninstall", "delete")]
-    assert [call[2] for call in undone if call[0] == "helm"] == ["istio-ingress", "kube-prometheus-stack", "istiod", "istio-base"]
+    assert [call[2] for call in undone if call[0] == "helm"] == ["istio-ingress", "prometheus-blackbox-exporter", "kube-prometheus-stack", "istiod", "istio-base"]
 
 
 def test_a_roll_back_touches_nothing_that_this_run_has_not_made(cluster, deploy):

@@ -45,10 +45,11 @@ CHARTS = {
     f"kube-prometheus-stack-{PINNED['monitoring']}": (
         [
             definition("monitoring.coreos.com", kind, plural)
-            for kind, plural in (("Prometheus", "prometheuses"), ("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules"))
+            for kind, plural in (("Prometheus", "prometheuses"), ("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules"), ("Probe", "probes"))
         ],
         [{"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": {"name": "p"}, "spec": {}}, workload("grafana", {"app": "grafana"})],
     ),
+    f"prometheus-blackbox-exporter-{PINNED['blackbox']}": ([], [workload("prometheus-blackbox-exporter", {"app": "blackbox"})]),
 }
 
 
@@ -106,9 +107,10 @@ def test_install_upgrade_and_remove(api, environment, charts):
     assert TRACE.search(run.out) and "http://otlp.example.com: acknowledged" in run.out and "and read back" in run.out
     assert "203.0.113.7" in run.out and run.error.count("warning:") == 3
     assert all(said in run.error for said in ("there is no default storage class", "without a registry", "install metrics-server"))
-    for release, namespace in (("istio-base", "istio-system"), ("istiod", "istio-system"), ("kube-prometheus-stack", "monitoring"), ("istio-ingress", "istio-ingress"), ("otlp-rust", "otlp-system")):
+    for release, namespace in (("istio-base", "istio-system"), ("istiod", "istio-system"), ("kube-prometheus-stack", "monitoring"), ("prometheus-blackbox-exporter", "monitoring"), ("istio-ingress", "istio-ingress"), ("otlp-rust", "otlp-system")):
         assert status(environment, release, namespace) == ["STATUS: deployed", "REVISION: 1"]
     assert api.names("deployments", "otlp-system") == ["otlp-service"] and "otlp-service" in api.names("servicemonitors", "otlp-system")
+    assert api.names("probes", "otlp-system") == ["otlp-service-front-door"]
     assert api.names("gateways") == ["otlp"] and api.names("virtualservices", "otlp-system") == ["otlp-service"]
     labels = api.objects["v1", "namespaces", "", "otlp-system"]["metadata"]["labels"]
     assert labels["istio-injection"] == "enabled" and labels["pod-security.kubernetes.io/enforce"] == "privileged"

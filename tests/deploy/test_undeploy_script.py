@@ -34,7 +34,7 @@ def test_undeploy_removes_what_deploy_made_and_keeps_data(cluster, installation,
 def test_undeploy_goes_backwards(deployed, undeploy):
     cluster = deployed
     undeploy()
-    assert [call[2] for call in cluster.calls if call[:2] == ["helm", "uninstall"]] == ["otlp-rust", "istio-ingress", "kube-prometheus-stack", "istiod", "istio-base"]
+    assert [call[2] for call in cluster.calls if call[:2] == ["helm", "uninstall"]] == ["otlp-rust", "istio-ingress", "prometheus-blackbox-exporter", "kube-prometheus-stack", "istiod", "istio-base"]
 
 
 def test_undeploy_keeps_a_namespace_that_was_there_before(cluster, deploy, undeploy):
@@ -60,7 +60,7 @@ def test_undeploy_keeps_a_mesh_that_others_use(cluster, deploy, undeploy):
 def test_undeploy_keeps_what_it_is_told_to(deployed, undeploy):
     cluster = deployed
     undeploy("--keep", "istio", "--keep=monitoring", "--keep", "ingress")
-    assert set(cluster.releases) == {"istio-system/istio-base", "istio-system/istiod", "istio-ingress/istio-ingress", "monitoring/kube-prometheus-stack"}
+    assert set(cluster.releases) == {"istio-system/istio-base", "istio-system/istiod", "istio-ingress/istio-ingress", "monitoring/kube-prometheus-stack", "monitoring/prometheus-blackbox-exporter"}
 
 
 def test_undeploy_may_be_run_again_after_a_failure(deployed, undeploy):

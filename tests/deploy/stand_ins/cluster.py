@@ -499,6 +499,8 @@ def bring(cluster, chart, release, namespace):
     elif chart == "kube-prometheus-stack":
         cluster.put("customresourcedefinitions", "", "prometheuses.monitoring.coreos.com")
         cluster.put("prometheuses.monitoring.coreos.com", namespace, release)
+    elif chart == "prometheus-blackbox-exporter":
+        cluster.put("deployments", namespace, release)
     elif chart in ("nginx-ingress", "ingress"):
         cluster.put("ingressclasses", "", "kong" if chart == "ingress" else "nginx")
         entrance(cluster, namespace, f"{release}-controller", [80, 443])
@@ -550,6 +552,8 @@ def helm(cluster, words, flags, _):
             cluster.remove("deployments", namespace, "istiod")
         elif chart == "kube-prometheus-stack":
             cluster.remove("prometheuses.monitoring.coreos.com", namespace, words[1])
+        elif chart == "prometheus-blackbox-exporter":
+            cluster.remove("deployments", namespace, words[1])
         elif chart in ("nginx-ingress", "ingress"):
             cluster.remove("ingressclasses", "", "kong" if chart == "ingress" else "nginx")
         return "release uninstalled\n"
