@@ -306,7 +306,7 @@ impl Default for RawIngest {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawCommit {
     /// A commit starts this long after its first item arrived, if the one before it has not ended earlier.
-    /// Longer means fewer objects and slower acknowledgements. Unset: 10ms on local disk, 250ms on an object store.
+    /// Longer means fewer objects and slower acknowledgements. Unset: 5ms on local disk, 250ms on an object store.
     pub min_interval: Option<HumanDuration>,
     /// A commit starts at once when this much is waiting. Never above an eighth of `ingest.max_pending_bytes`.
     pub max_bytes: ByteSize,

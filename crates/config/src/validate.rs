@@ -30,7 +30,7 @@ use crate::settings::{
 
 /// Commit window on local disk: a synced file and a SQLite commit take a few milliseconds, so waiting longer would
 /// only add to the acknowledgement.
-const LOCAL_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+const LOCAL_COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Commit window on object stores: four objects a second and process keep request costs low.
 const REMOTE_COMMIT_INTERVAL: Duration = Duration::from_millis(250);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 /// The oldest request may wait so long, beside what the store and the pause between commits take, before new ones
 /// are refused. Short, because a queue in front of a busy processor adds nothing to what is taken (decision 0014 has
 /// the measurements).
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A commit under way and the one behind it: a request waits for two at most where nothing is short.
 const COMMITS: u32 = 2;
@@ -99,11 +99,11 @@ mod tests {
         assert!(!queue.is_slow(at(9000), interval), "nobody waits");
         let first = queue.enter(at(0));
         let second = queue.enter(at(30));
-        assert!(!queue.is_slow(at(25), interval));
-        assert!(queue.is_slow(at(26), interval));
+        assert!(!queue.is_slow(at(40), interval));
+        assert!(queue.is_slow(at(41), interval));
         drop(first);
-        assert!(!queue.is_slow(at(55), interval), "the second came later");
-        assert!(queue.is_slow(at(56), interval));
+        assert!(!queue.is_slow(at(70), interval), "the second came later");
+        assert!(queue.is_slow(at(71), interval));
         drop(second);
         assert!(!queue.is_slow(at(9000), interval));
     }
