@@ -31,11 +31,15 @@ def jump(run, fault):
     with node.clock_lock:
         # Half of them are small enough for S3.
         seconds = _next(fault, node.skew, SIGNED_SECONDS if fault.number % 2 else SKEW_SECONDS)
+        passing = run.topology.signs and abs(seconds) > SIGNED_SECONDS
         node.set_clock(seconds)
-        with Watch(node.clock_file, ACCESS) as watch:
-            if not watch.wait(lambda *_: True, READ_SECONDS):
-                raise NoEffect(f"{node.name} did not look at its clock")
-        if run.topology.signs and abs(seconds) > SIGNED_SECONDS:
-            # It stores nothing meanwhile, and with all clocks wrong nobody would be acked for the rest of the run.
-            time.sleep(fault.between(1, 4))
-            node.set_clock(0)
+        try:
+            with Watch(node.clock_file, ACCESS) as watch:
+                if not watch.wait(lambda *_: True, READ_SECONDS):
+                    raise NoEffect(f"{node.name} did not look at its clock")
+            if passing:
+                time.sleep(fault.between(1, 4))
+        finally:
+            if passing:
+                # It stores nothing meanwhile, and with all clocks wrong nobody would be acked for the rest of the run.
+                node.set_clock(0)

@@ -25,10 +25,16 @@ def fail_over(run, fault):
     with topology.members:
         old = topology.postgres
         new = old.standby()
-        time.sleep(fault.between(0.5, 2))  # commits wait for the standby
-        old.die()
-        time.sleep(fault.between(0.2, 2.5))  # until somebody has noticed
-        new.promote()
+        try:
+            time.sleep(fault.between(0.5, 2))  # commits wait for the standby
+            old.die()
+            time.sleep(fault.between(0.2, 2.5))  # until somebody has noticed
+            new.promote()
+        except BaseException:
+            new.stop()
+            old.start()
+            old.stand_alone()
+            raise
         topology.use(new)
         old.stop()
 
