@@ -77,6 +77,8 @@ class Platform:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("OTLP_RUST")} | (env or {})
         self.args = list(args)
+        # A command that starts the one after it, such as one that enters a control group first.
+        self.through = []
         self.grpc_port, self.otlp_port, self.http_port, self.admin_port = free_ports(4)
         self.log_path = self.data_dir.with_suffix(".log")
         self.process = None
@@ -105,7 +107,7 @@ class Platform:
 
     def spawn(self):
         """Starts the process and does not wait for anything."""
-        command = [binary("otlp-rust", "OTLP_RUST_BIN"), "serve", "--data-dir", self.data_dir]
+        command = [*self.through, binary("otlp-rust", "OTLP_RUST_BIN"), "serve", "--data-dir", self.data_dir]
         command += ["--otlp-grpc", self.grpc_target, "--otlp-http", f"127.0.0.1:{self.otlp_port}"]
         command += ["--http", f"127.0.0.1:{self.http_port}", "--admin", f"127.0.0.1:{self.admin_port}", *self.args]
         with open(self.log_path, "ab") as log:
