@@ -152,6 +152,16 @@ def manifests():
             yield ROOT / "k8s" / name, MADE + "".join(f"---\n{part}\n" for part in documents)
 
 
+class Readable(yaml.SafeDumper):
+    """Lists indented, texts of several lines as they are."""
+
+    def increase_indent(self, flow=False, indentless=False):
+        return super().increase_indent(flow, False)
+
+
+Readable.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None))
+
+
 def alertmanager_values():
     text = (ROOT / "monitoring" / "alertmanager.yaml").read_text().replace("/etc/alertmanager/secrets/", f"{ALERT_SECRETS}/")
     config = yaml.safe_load(text)
@@ -160,7 +170,7 @@ def alertmanager_values():
     config["receivers"].insert(0, {"name": "null"})
     # Lists take the place of the stack's own, which belong to its routes.
     values = {"alertmanager": {"config": config, "alertmanagerSpec": {"volumeMounts": [{"name": "otlp-alerts", "mountPath": ALERT_SECRETS, "readOnly": True}]}}}
-    return ALERTMANAGER_HEAD + yaml.safe_dump(values, sort_keys=False, width=1000)
+    return ALERTMANAGER_HEAD + yaml.dump(values, Dumper=Readable, sort_keys=False, width=140)
 
 
 def main():

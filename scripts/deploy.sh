@@ -115,7 +115,7 @@ around it
                         has no authentication of its own yet, so that opening it is for you to decide. With monitoring, a blackbox
                         exporter asks it whether it is ready, and watches its certificate
   --grpc-host NAME      the same for OTLP over gRPC
-  --api-host NAME       the same for queries (not for administration)
+  --api-host NAME       the same for queries (not for administration). Whoever reaches it reads everything, unless the ingress asks who it is
   --tls-secret NAME     TLS with the certificate in this Secret
   --ingress KIND        istio (default with Istio), nginx (default without), kong or envoy-gateway
   --without-ingress     no ingress, whatever --host says

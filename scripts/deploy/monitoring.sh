@@ -73,13 +73,13 @@ step_monitoring() {
 need_alert_secret() {
     local key missing=()
     [ "$cluster_reachable" = yes ] || return 0
-    local made="kubectl create secret generic $alert_secret --namespace $monitoring_namespace --from-file=slack-url=FILE ..."
     if ! exists secret "$alert_secret" --namespace "$monitoring_namespace"; then
         if [ "$dry_run" = yes ]; then
             warn "the secret $alert_secret is not in $monitoring_namespace yet"
             return 0
         fi
-        fail "the secret $alert_secret is not in the namespace $monitoring_namespace" "make it: $made (keys: ${alert_keys[*]})"
+        fail "the secret $alert_secret is not in the namespace $monitoring_namespace" \
+            "make it: $(quoted "${kubectl[@]}" create secret generic "$alert_secret" --namespace "$monitoring_namespace" --from-file=slack-url=FILE) ... (keys: ${alert_keys[*]})"
     fi
     for key in "${alert_keys[@]}"; do
         ask "${kubectl[@]}" get secret "$alert_secret" --namespace "$monitoring_namespace" -o "jsonpath={.data.$key}"

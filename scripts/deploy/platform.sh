@@ -25,13 +25,26 @@ platform_arguments() {
             platform_arguments+=(--set probe.enabled=true --set-json "probe.targets=[\"http${tls_secret:+s}://$host/readyz\"]")
         fi
     fi
-    if left_in ingress; then "front_door_$ingress"; fi
+    if left_in ingress; then
+        "front_door_$ingress"
+        # The chart refuses a host of the API that nobody guards, unless it is told that it is meant: --api-host means it, and
+        # check_exposure has said what it means.
+        if [ -n "$api_host" ]; then platform_arguments+=(--set "$(api_is_meant_to_be_open)=true"); fi
+    fi
     for setting in "${settings[@]}"; do platform_arguments+=(--set "$setting"); done
 }
 
 prometheus_selector() {
     # shellcheck disable=SC2086 # names of namespaces, separated by spaces
     printf '{"key":"kubernetes.io/metadata.name","operator":"In","values":[%s]}' "$(json_list $prometheus_namespaces)"
+}
+
+api_is_meant_to_be_open() {
+    case $ingress in
+        istio) echo istio.apiUnauthenticated ;;
+        envoy-gateway) echo gatewayApi.apiUnauthenticated ;;
+        *) echo ingress.api.unauthenticated ;;
+    esac
 }
 
 front_door_istio() {

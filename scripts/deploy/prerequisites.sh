@@ -103,6 +103,13 @@ check_storage() {
     fi
 }
 
+# Who exposes the API has to know that the platform asks nobody who he is.
+check_exposure() {
+    if left_in ingress && [ -n "$api_host" ]; then
+        warn "whoever reaches $api_host reads all telemetry: otlp-rust does not authenticate. Let the ingress do it (helm/otlp-rust/examples), or leave --api-host out"
+    fi
+}
+
 # Without metrics the autoscalers see neither CPU nor memory: the number of pods stays as it is, whatever the load.
 check_metrics() {
     [ "$cluster_reachable" = yes ] && grep -qs '^kind: HorizontalPodAutoscaler' "$work/rendered" || return 0
@@ -157,6 +164,7 @@ step_prerequisites() {
     check_storage
     check_values
     check_metrics
+    check_exposure
     if [ "${#problems[@]}" -gt 0 ]; then
         printf '%s\n' "${problems[@]}" >"$work/output"
         fail "${#problems[@]} thing(s) stand in the way, and nothing was changed" "put them right and run the same command again"

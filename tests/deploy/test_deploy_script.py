@@ -51,6 +51,18 @@ def test_what_the_chart_is_told(cluster, deploy, tmp_path):
     assert values_of(call, "--namespace") == ["otlp-system"] and values_of(call, "--timeout") == ["10m"]
 
 
+@pytest.mark.parametrize(
+    "ingress, meant", [("istio", "istio.apiUnauthenticated=true"), ("nginx", "ingress.api.unauthenticated=true"), ("envoy-gateway", "gatewayApi.apiUnauthenticated=true")]
+)
+def test_an_open_api_is_meant_and_said(cluster, deploy, ingress, meant):
+    """The chart, which the stand-in for helm renders, refuses a host of the API otherwise."""
+    options = ("--trial", "--without-monitoring", "--without-check", "--mesh", "istio" if ingress == "istio" else "none", "--ingress", ingress, "--host", "otlp.example.com")
+    run = deploy(*options)
+    assert meant not in platform_call(cluster) and "reads all telemetry" not in run.error
+    run = deploy(*options, "--api-host", "api.example.com")
+    assert meant in values_of(platform_call(cluster), "--set") and "whoever reaches api.example.com reads all telemetry" in run.error
+
+
 def test_the_front_door_is_watched_where_there_is_one(cluster, deploy):
     run = deploy("--trial", "--without-istio", "--without-check")
     assert "monitoring/prometheus-blackbox-exporter" not in cluster.releases and "probe." not in " ".join(platform_call(cluster))

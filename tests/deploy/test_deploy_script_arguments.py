@@ -16,9 +16,9 @@ from stand_ins.cluster import Cluster
 HELMS = {major: REPOSITORY / f".tools/kubernetes/helm{major}" for major in (3, 4)}
 SCENARIOS = {
     "istio": ["--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--api-host", "api.example.com", "--tls-secret", "tls", "--istio-cni", "--profile", "small", "--alert-secret", "tls", "--runbook-url", "https://handbook.example.com/runbooks.html"],
-    "nginx": ["--mesh", "none", "--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--tls-secret", "tls", "--image", "ghcr.io/acme/otlp-rust", "--tag", "1.2.3"],
+    "nginx": ["--mesh", "none", "--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--api-host", "api.example.com", "--tls-secret", "tls", "--image", "ghcr.io/acme/otlp-rust", "--tag", "1.2.3"],
     "kong": ["--mesh", "none", "--ingress", "kong", "--host", "otlp.example.com", "--grpc-host", "grpc.example.com", "--context", "prod"],
-    "envoy": ["--mesh", "none", "--ingress", "envoy-gateway", "--host", "otlp.example.com", "--tls-secret", "tls", "--profile", "large"],
+    "envoy": ["--mesh", "none", "--ingress", "envoy-gateway", "--host", "otlp.example.com", "--api-host", "api.example.com", "--tls-secret", "tls", "--profile", "large"],
     "linkerd": ["--mesh", "linkerd", "--profile", "medium"],
 }
 

@@ -105,8 +105,8 @@ def test_install_upgrade_and_remove(api, environment, charts):
     before = set(api.objects)
     run = Run(deploy, environment, 0)
     assert TRACE.search(run.out) and "http://otlp.example.com: acknowledged" in run.out and "and read back" in run.out
-    assert "203.0.113.7" in run.out and run.error.count("warning:") == 3
-    assert all(said in run.error for said in ("there is no default storage class", "without a registry", "install metrics-server"))
+    assert "203.0.113.7" in run.out and run.error.count("warning:") == 4
+    assert all(said in run.error for said in ("there is no default storage class", "without a registry", "install metrics-server", "whoever reaches api.example.com"))
     for release, namespace in (("istio-base", "istio-system"), ("istiod", "istio-system"), ("kube-prometheus-stack", "monitoring"), ("prometheus-blackbox-exporter", "monitoring"), ("istio-ingress", "istio-ingress"), ("otlp-rust", "otlp-system")):
         assert status(environment, release, namespace) == ["STATUS: deployed", "REVISION: 1"]
     assert api.names("deployments", "otlp-system") == ["otlp-service"] and "otlp-service" in api.names("servicemonitors", "otlp-system")
