@@ -10,15 +10,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
 import yaml
 
 import handbook
-from chart_cases import S3, SPLIT, nested, objects, over
+from chart_cases import CASES, S3, SPLIT, nested, objects, over
 from handbook import BOOKS, REPOSITORY, read_book, read_page
 from platform_process import binary
+from test_chart_front_door import doors, matched
 
 PAGES = sorted(path.stem for path in (BOOKS["en"] / "src").glob("*.md") if path.name != "SUMMARY.md")
 SHELL = {"sh", "bash"}
@@ -480,6 +482,25 @@ def test_values_render(en):
     for block in blocks:
         values = yaml.safe_load(block.text)
         assert objects(over(S3, values)), str(block)
+
+
+def test_what_is_asked_from_outside_is_routed(en):
+    """doctor's questions, and the blackbox exporter's, at the hosts that the handbook asks: those of the example for Nginx."""
+    routes = {host: rules for host, _, rules in doors(objects(CASES["examples/nginx/values.yaml"]))}
+    asked = []
+    for where, words in all_commands(en):
+        given = dict(zip(words, words[1:]))
+        if words[:2] == ["otlp-rust", "doctor"] and "://" in given.get("--url", ""):
+            otlp = given.get("--otlp-url", given["--url"])
+            asked += [(where, "GET", given["--url"], "/readyz", 8080), (where, "POST", otlp, "/v1/traces", 4318)]
+            if "--write" in words:
+                asked.append((where, "GET", given["--url"], "/tempo/api/traces/5b8efff798038103d269b633813fc60c", 8080))
+    for block in (block for page in en.values() for block in page.blocks if block.info[:2] == ["yaml", "values"]):
+        for url in (yaml.safe_load(block.text).get("probe") or {}).get("targets", []):
+            asked.append((str(block), "GET", url, urlsplit(url).path, 8080))
+    assert len(asked) > 8
+    for where, method, url, path, port in asked:
+        assert matched(routes[urlsplit(url).hostname], method, path) == port, f"{where}: {method} {url} {path}"
 
 
 def handbook_values(en):
