@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ import pytest
 import requests
 from helm_python.errors import HelmError
 
-from chart_cases import CASES, S3 as STORE
+from chart_cases import CASES, CHART, ROOT, S3 as STORE
 from chart_cases import SPLIT, TRIAL, config_text, example, find, nested, objects, over, pods, texts
 from platform_process import binary, free_ports
 from services import S3, Postgres
@@ -238,12 +239,67 @@ def sizes(values):
 def test_sizes_follow_the_formula():
     load = {"spansPerSecond": 100_000, "logRecordsPerSecond": 50_000, "samplesPerSecond": 500_000, "retention": "30d"}
     values = over(example("values-medium.yaml"), {"sizing": load})
-    # 100,000 / 160,000 + 50,000 / 208,000 + 500,000 / 1,700,000 = 1.16 cores on average, 2.32 at the peak, of 0.7 a pod.
+    # 100,000 / 160,000 + 50,000 / 190,000 + 500,000 / 1,362,000 = 1.26 cores on average, 2.51 at the peak, of 0.7 a pod.
     # 2 x (100,000 x 503 + 50,000 x 299 + 500,000 x 61) B/s / 4 pods x 12 = 548 MiB; / 0.8 = 685, + 160 = 708.
     assert sizes(values) == {"otlp-service": (4, 3, 8, "1000m", 1024)}
     # (100,000 x 33 + 50,000 x 28 + 500,000 x 0.8) B/s x 30 d x 1.1
     assert "about 13543 GiB" in texts(over(STORE, values))["otlp-rust/templates/NOTES.txt"]
     assert "default: 30d" in config_text(objects(over(STORE, values)))
+
+
+def measured():
+    """What the sizes go by, of the third run: items per core and second by (work, signal), bytes of an item by (state, signal)."""
+    report = json.loads((ROOT / "benches/results/third-run.json").read_text())
+    figures = {figure["name"]: figure["measured"] for figure in report["figures"]}
+    loads = dict(report["loads"])
+    rates, sizes_of = {}, {}
+    for load, item, items in [("traces", "span", "spans"), ("logs", "log record", "log records"), ("metrics", "sample", "samples")]:
+        everything = figures[f"{load}: {items} per server CPU-second, compacted, all work counted"]
+        received = figures[f"{load}: {items} per server CPU-second to the ack, without compaction that ran meanwhile"]
+        rates["all", item] = everything
+        rates["ingest", item] = received
+        # What all work takes beyond receiving.
+        rates["compact", item] = 1 / (1 / everything - 1 / received)
+        sizes_of["raw", item] = loads[load]["raw_bytes"]
+        sizes_of["at rest", item] = figures[f"{load}: bytes a {item} at rest, everything counted"]
+    return rates, sizes_of
+
+
+def test_sizes_are_planned_with_half_of_what_was_measured():
+    """Each rate of the template is half of the measured one or just below, each size of an item at least the measured one, and the text says the same."""
+    template = (CHART / "templates/_sizing.tpl").read_text()
+    text, code = template.split("*/}}", 1)
+    signals = ["span", "log record", "sample"]
+    rates, sizes_of = measured()
+    rows = {"all": "received and compacted", "ingest": "received only", "compact": "compacted only"}
+    for work, row in rows.items():
+        planned = [int(number) for number in re.search(rf'"{work}" \(list ([\d ]+)\)', code)[1].split()]
+        assert [int(number.replace(",", "")) for number in re.search(rf"{row} +([\d, ]+)\n", text)[1].split()] == planned
+        for number, signal in zip(planned, signals, strict=True):
+            half = rates[work, signal] / 2
+            assert 0.99 * half <= number <= half, f"{work}, {signal}: {number} of {half:.0f}"
+    for state, factors, said in [
+        ("raw", r"spansPerSecond\) (\d+).*logRecordsPerSecond\) (\d+).*samplesPerSecond\) (\d+)\) -", r"\((\d+) B a span, (\d+) B a log record, (\d+) B a sample, decompressed"),
+        ("at rest", r"atRest.*spansPerSecond\) (\d+).*logRecordsPerSecond\) (\d+).*samplesPerSecond\) ([\d.]+)", r"at rest \((\d+) B a span, (\d+) B a log record, ([\d.]+) B a sample"),
+    ]:
+        planned = [float(number) for number in re.search(factors, code).groups()]
+        assert [float(number) for number in re.search(said, text).groups()] == planned
+        for number, signal in zip(planned, signals, strict=True):
+            assert sizes_of[state, signal] <= number <= 1.05 * sizes_of[state, signal], f"{state}, {signal}"
+
+
+def test_profiles_say_how_much_they_take():
+    """The rates at which README.md and values-small.yaml say a profile ends are those at which it does, to a tenth."""
+    readme = (CHART / "README.md").read_text()
+    small = re.search(r"up to about ([\d,]+) spans a second", (CHART / "values-small.yaml").read_text())[1]
+    assert f"up to about {small} spans a second" in readme
+    medium = re.search(r"a company: up to about ([\d,]+)", readme)[1]
+    for profile, most in (("small", small), ("medium", medium)):
+        load = {"logRecordsPerSecond": 0, "samplesPerSecond": 0, "peakFactor": 1}
+        spans = int(most.replace(",", ""))
+        sizes(over(example(f"values-{profile}.yaml"), {"sizing": {**load, "spansPerSecond": spans * 0.99}}))
+        with pytest.raises(HelmError, match="this profile is meant for"):
+            sizes(over(example(f"values-{profile}.yaml"), {"sizing": {**load, "spansPerSecond": spans * 1.1}}))
 
 
 @pytest.mark.parametrize("profile", ["small", "medium", "large"])

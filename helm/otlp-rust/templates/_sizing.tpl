@@ -1,11 +1,11 @@
 {{/*
-From load and retention to sizes. Half of each measured rate is planned with, because it was measured on local disk, without TLS and without
-a sidecar.
+From load and retention to sizes. Half of each rate of benches/results/third-run.json is planned with, rounded down, because it was measured
+on local disk, without TLS and without a sidecar.
 
   items per core and second          spans    log records      samples
-  received and compacted           160,000        208,000    1,700,000
-  received only                    277,000        289,000    2,600,000
-  compacted only                   380,000        740,000    5,000,000
+  received and compacted           160,000        190,000    1,362,000
+  received only                    273,000        350,000    2,127,000
+  compacted only                   385,000        418,000    3,780,000
 
   cores    = sum of items a second / items per core and second
   pods     = cores / (podCpu x 0.7), rounded up: at the peak, pods are as busy as the autoscaler wants them
@@ -23,9 +23,9 @@ a sidecar.
 {{- $usable := mulf (float64 $s.podCpu) 0.7 -}}
 {{- $bytes := addf (mulf (float64 $s.spansPerSecond) 503) (mulf (float64 $s.logRecordsPerSecond) 299) (mulf (float64 $s.samplesPerSecond) 61) -}}
 {{- $rates := dict
-  "all" (list 160000 208000 1700000)
-  "ingest" (list 277000 289000 2600000)
-  "compact" (list 380000 740000 5000000) -}}
+  "all" (list 160000 190000 1362000)
+  "ingest" (list 273000 350000 2127000)
+  "compact" (list 385000 418000 3780000) -}}
 {{- $parts := ternary (list "ingest" "compact") (list "all") .Values.roles.split -}}
 {{- range $part := $parts }}
 {{- $rate := get $rates $part -}}
