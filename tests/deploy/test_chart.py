@@ -298,3 +298,9 @@ def test_notes_forward_ports_that_pods_have(case):
         assert {int(port) for port in ports.split()} <= listening[owner]
         reached |= set(ports.split())
     assert reached == {"4317", "4318", "8080"}
+
+
+def test_notes_say_that_an_image_without_a_registry_is_not_found():
+    warning = "nodes look for otlp-rust:0.1.0 in their default registry"
+    assert warning in texts(TRIAL)["otlp-rust/templates/NOTES.txt"]
+    assert "image.registry is empty" not in texts(over(TRIAL, {"image": {"registry": "ghcr.io/acme"}}))["otlp-rust/templates/NOTES.txt"]
