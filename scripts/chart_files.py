@@ -132,6 +132,7 @@ def copies():
     monitoring = ROOT / "monitoring"
     for path in [monitoring / "otlp-rules.yml", *sorted(monitoring.glob("dashboards/*.json"))]:
         yield CHART / "files" / path.relative_to(monitoring), path.read_text()
+    yield CHART / "files" / "datasources.yaml", (monitoring / "grafana/provisioning/datasources/otlp-rust.yaml").read_text()
 
 
 def manifests():

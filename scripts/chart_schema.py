@@ -168,6 +168,7 @@ REFINED = {
     "prometheusRule.labels": TEXTS,
     "dashboards.labels": TEXTS,
     "dashboards.annotations": TEXTS,
+    "dashboards.datasourceLabels": TEXTS,
     "trial.*.resources": RESOURCES,
     "trial.*.size": QUANTITY,
     "sizing.spansPerSecond": RATE,

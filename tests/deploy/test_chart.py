@@ -265,6 +265,14 @@ def test_monitoring_is_that_of_the_repository():
         configmap = find(some, "ConfigMap", f"otlp-service-dashboard-{path.stem}")
         assert json.loads(configmap["data"][path.name]) == json.loads(path.read_text())
         assert configmap["metadata"]["labels"]["grafana_dashboard"] == "1"
+    sources = find(some, "ConfigMap", "otlp-service-datasource")
+    assert sources["metadata"]["labels"]["grafana_datasource"] == "1"
+    provisioned = yaml.safe_load((ROOT / "monitoring/grafana/provisioning/datasources/otlp-rust.yaml").read_text())["datasources"]
+    traces = next(source for source in provisioned if source["type"] == "tempo")
+    address = f"http://otlp-service.{NAMESPACE}.svc.cluster.local:8080/tempo"
+    assert yaml.safe_load(sources["data"]["otlp-rust.yaml"]) == {"apiVersion": 1, "datasources": [{**traces, "url": address}]}
+    without = objects(over(S3, {"dashboards": {"enabled": True, "datasource": False}}))
+    assert not [it for it in find(without, "ConfigMap") if it["metadata"]["name"].endswith("-datasource")]
     job = find(some, "ServiceMonitor", "otlp-service")["spec"]["jobLabel"]
     assert find(some, "Service", "otlp-service")["metadata"]["labels"][job] == "otlp-rust"
     monitor = find(objects(CASES["pod monitor"]), "PodMonitor", "otlp-service")["spec"]
