@@ -76,6 +76,20 @@ def test_nothing_gets_out_that_is_not_configured():
     assert set(egress(objects(CASES["istio"]))) == {53, 5432, 443, 15012}
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_open_destinations_are_warned_of(case):
+    """Each port on which the NetworkPolicy lets pods reach anywhere stands in NOTES.txt, and no other."""
+    some = objects(CASES[case])
+    anywhere = set()
+    if find(some, "NetworkPolicy"):
+        rules = find(some, "NetworkPolicy", "otlp-network-policy" if case != "another name" else "telemetry-network-policy")["spec"]["egress"]
+        # What is given as networkPolicy.egress.extra is the user's own.
+        extra = CASES[case].get("networkPolicy", {}).get("egress", {}).get("extra", [])
+        anywhere = {str(port["port"]) for rule in rules if "to" not in rule and rule not in extra for port in rule["ports"]}
+    warning = re.search(r"WARNING: pods may reach any address on the ports of (.*):", texts(CASES[case])["otlp-rust/templates/NOTES.txt"])
+    assert set(re.findall(r"port (\d+)", warning[1] if warning else "")) == anywhere
+
+
 def test_who_gets_in():
     rules = find(objects(S3), "NetworkPolicy", "otlp-network-policy")["spec"]["ingress"]
     by_peer = {json.dumps(peer, sort_keys=True): {port["port"] for port in rule["ports"]} for rule in rules for peer in rule["from"]}
