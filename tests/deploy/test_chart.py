@@ -283,6 +283,19 @@ def test_monitoring_is_that_of_the_repository():
     assert "https://handbook.example.com/runbooks.html#" in text and "docs/operations" not in text
 
 
+def test_alerts_and_dashboards_follow_another_name():
+    """kube-state-metrics knows pods, Deployments and autoscalers by name only."""
+    values = over(S3, {"fullnameOverride": "telemetry", "prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}})
+    some = objects(values)
+    ours = [it["metadata"]["name"] for kind in ("Deployment", "HorizontalPodAutoscaler") for it in find(some, kind)]
+    board = find(some, "ConfigMap", "telemetry-dashboard-kubernetes")["data"]["kubernetes.json"]
+    json.loads(board)
+    text = board.replace('\\"', '"') + json.dumps(find(some, "PrometheusRule", "telemetry")).replace('\\"', '"')
+    selectors = set(re.findall(r'(?:deployment|pod|horizontalpodautoscaler)=~"([a-z][^"]*)"', text))
+    assert selectors and all(re.fullmatch(selector, name) for selector in selectors for name in [*ours, "telemetry-5d8f-x2v9q"])
+    assert not [selector for selector in selectors if re.fullmatch(selector, "otlp-service")]
+
+
 def test_notes_name_commands_that_exist():
     """The next steps that Helm prints are those that the binary has."""
     notes = texts(TRIAL)["otlp-rust/templates/NOTES.txt"]
