@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chart_cases import CASES, S3, find, objects, over, texts
+from chart_cases import CASES, ROOT, S3, find, objects, over, texts
 
 PROBE = {"probe": {"enabled": True, "targets": ["https://otlp.example.com/readyz"]}}
 ROUTED = [case for case in CASES if {"Ingress", "HTTPRoute", "VirtualService"} & {it["kind"] for it in objects(CASES[case])}]
@@ -121,3 +121,16 @@ def test_an_open_api_is_warned_of():
     for case in ("examples/nginx/values.yaml", "istio with a gateway"):
         assert "the API is exposed" in notes(CASES[case])
     assert "WARNING: the API" not in notes(CASES["istio"])
+
+
+def test_alerts_that_cannot_fire_are_named():
+    def notes(*layers):
+        return texts(over(S3, {"ingress": {"enabled": True}, "prometheusRule": {"enabled": True}}, *layers))["otlp-rust/templates/NOTES.txt"]
+
+    rules = (ROOT / "monitoring/otlp-rules.yml").read_text()
+    assert "nobody asks the front door" in notes()
+    for alert in ("OtlpProbeFailed", "OtlpCertificateExpiry"):
+        assert alert in notes() and f"alert: {alert}" in rules
+    assert "otlp-rust-front-door" in rules
+    for well in (PROBE, {"ingress": {"enabled": False}}, {"prometheusRule": {"enabled": False}}):
+        assert "nobody asks the front door" not in notes(well)
