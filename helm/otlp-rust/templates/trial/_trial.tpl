@@ -12,7 +12,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- $name := include "otlp.name" . -}}
 {{- if $refs.catalog.trial -}}
 {{- /* initdb wants a user that the image knows. */ -}}
-{{- $_ := set $parts "postgresql" (dict "port" 5432 "values" .Values.trial.postgresql "data" "/var/lib/postgresql/data" "user" 999) -}}
+{{- $_ := set $parts "postgresql" (dict "port" 5432 "values" .Values.trial.postgresql "data" "/var/lib/postgresql/data" "user" 70) -}}
 {{- end -}}
 {{- if $refs.redis.trial -}}
 {{- $_ := set $parts "redis" (dict "port" 6379 "values" .Values.trial.redis "user" 65532) -}}
