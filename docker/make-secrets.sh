@@ -32,7 +32,7 @@ write s3-secret-access-key "$(made_up)"
 write s3-admin-secret "$(made_up)"
 write s3-admin.curl "user = \"admin:$(secret s3-admin-secret)\"
 "
-# The platform may use its bucket; only the step that makes buckets may make them.
+# The platform reads and writes its bucket; the rights of an administrator are with the step that makes buckets alone.
 write s3.json "{
   \"identities\": [
     {

@@ -120,9 +120,8 @@ def test_sqlalchemy_and_pandas(served):
     """What stands behind many dashboards and every notebook: it connects, lists tables, and reads into a data frame."""
     sent = [wire.span(f"framed {n % 2}", {"n": n}) for n in range(6)]
     wire.send_http(served.server, "traces", wire.request("traces", sent))
-    # Without the option it looks for the type hstore when it connects, by a function that is not there.
     url = f"postgresql+psycopg://anybody:x@127.0.0.1:{served.port}/otlp?sslmode=disable"
-    engine = sqlalchemy.create_engine(url, use_native_hstore=False)
+    engine = sqlalchemy.create_engine(url)
     try:
         tables = sqlalchemy.inspect(engine)
         found = {*tables.get_table_names(), *tables.get_view_names()}

@@ -28,7 +28,7 @@ fn nothing_given_is_a_working_configuration() {
             path: "./data/catalog.db".into()
         }
     );
-    assert_eq!(config.commit.min_interval, Duration::from_millis(10));
+    assert_eq!(config.commit.min_interval, Duration::from_millis(5));
     assert_eq!(config.memory.bytes, (1 << 30) / 100 * 80);
     assert_eq!(config.query.max_memory, config.memory.bytes / 4);
     assert_eq!(config.warnings(), Vec::<String>::new());
@@ -69,7 +69,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
     assert_eq!(ports, [21, 12, 3, 4317]);
     assert_eq!(
         config.commit.min_interval,
-        Duration::from_millis(10),
+        Duration::from_millis(5),
         "the environment unset what the file had set"
     );
 }

@@ -19,7 +19,7 @@ fn printed_and_loaded_again_it_is_the_same() {
     for line in [
         "  role: all",
         "  url: file://./data/store",
-        "  min_interval: 10ms",
+        "  min_interval: 5ms",
         "  max_scan_bytes: 100GiB",
         "  default: 30d",
     ] {
