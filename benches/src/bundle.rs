@@ -66,6 +66,8 @@ impl Bundle {
             bundle.bytes += u64::from(length);
         }
         file.flush()?;
+        // Or the kernel writes it back during the run, on the disk whose latency is measured.
+        file.get_ref().sync_all()?;
         Ok(bundle)
     }
 
