@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqliteConnection};
 
+use crate::checkpoints::{Checkpoints, TOO_LONG};
 use crate::db::{Connections, Pools};
 use crate::gate::{Access, Pass};
 use crate::{CatalogError, CatalogUrl, Result, create_directories, segments};
@@ -121,8 +122,15 @@ impl Catalog {
     /// Waits for running transactions and closes the connections; afterwards every call fails as unavailable.
     pub async fn close(&self) {
         match &self.pools.connections {
-            Connections::Sqlite { writer, reader } => {
+            Connections::Sqlite {
+                writer,
+                reader,
+                checkpoints,
+            } => {
                 reader.close().await;
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.pool.close().await;
+                }
                 writer.close().await; // last: the last connection folds the write-ahead log into the file
             }
             Connections::Postgres(pool) => pool.close().await,
@@ -151,12 +159,18 @@ async fn sqlite_file(path: &Path, options: ConnectOptions) -> Result<Connections
     let writer = common
         .clone()
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal);
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("wal_autocheckpoint", TOO_LONG);
     let writer = pool(1).connect_with(writer).await?;
+    let checkpoints = Checkpoints::start(pool(1).connect_lazy_with(common.clone()), writer.clone());
     let reader = pool(options.max_connections)
         .connect_with(common.pragma("query_only", "ON"))
         .await?;
-    Ok(Connections::Sqlite { writer, reader })
+    Ok(Connections::Sqlite {
+        writer,
+        reader,
+        checkpoints: Some(checkpoints),
+    })
 }
 
 /// Whether a connection can begin a transaction; another one takes its place if not.
@@ -189,6 +203,7 @@ async fn sqlite_memory(options: ConnectOptions) -> Result<Connections> {
     Ok(Connections::Sqlite {
         reader: writer.clone(),
         writer,
+        checkpoints: None,
     })
 }
 

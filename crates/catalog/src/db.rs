@@ -11,6 +11,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
 
+use crate::checkpoints::Checkpoints;
 use crate::gate::{Access, Gate, Pass};
 use crate::{CatalogError, Result};
 
@@ -237,14 +238,14 @@ pub(crate) struct Tx {
 }
 
 enum Open {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(Transaction<'static, Sqlite>, Option<Checkpoints>),
     Postgres(Transaction<'static, Postgres>),
 }
 
 impl Tx {
     pub(crate) fn dialect(&self) -> Dialect {
         match &self.open {
-            Open::Sqlite(_) => Dialect::Sqlite,
+            Open::Sqlite(..) => Dialect::Sqlite,
             Open::Postgres(_) => Dialect::Postgres,
         }
     }
@@ -253,7 +254,7 @@ impl Tx {
     pub(crate) async fn fetch(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>> {
         let sql = AssertSqlSafe(sql.into());
         Ok(match &mut self.open {
-            Open::Sqlite(tx) => {
+            Open::Sqlite(tx, _) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
                 query.fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
             }
@@ -273,7 +274,7 @@ impl Tx {
     pub(crate) async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64> {
         let sql = AssertSqlSafe(sql.into());
         Ok(match &mut self.open {
-            Open::Sqlite(tx) => {
+            Open::Sqlite(tx, _) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
                 query.execute(&mut **tx).await?.rows_affected()
             }
@@ -294,7 +295,7 @@ impl Tx {
             return Ok(found);
         }
         match &mut self.open {
-            Open::Sqlite(tx) => {
+            Open::Sqlite(tx, _) => {
                 let chunk = SQLITE_MAX_VALUES / columns;
                 while !rows.rows.is_empty() {
                     let rest = rows.rows.split_off(chunk.min(rows.rows.len()));
@@ -316,7 +317,10 @@ impl Tx {
     /// Makes the changes durable.
     pub(crate) async fn commit(self) -> Result<()> {
         match self.open {
-            Open::Sqlite(tx) => tx.commit().await?,
+            Open::Sqlite(tx, checkpoints) => {
+                tx.commit().await?;
+                checkpoints.iter().for_each(Checkpoints::committed);
+            }
             Open::Postgres(tx) => tx.commit().await?,
         }
         Pass::reply(self.pass)
@@ -325,7 +329,7 @@ impl Tx {
     /// Drops the changes.
     pub(crate) async fn rollback(self) -> Result<()> {
         match self.open {
-            Open::Sqlite(tx) => tx.rollback().await?,
+            Open::Sqlite(tx, _) => tx.rollback().await?,
             Open::Postgres(tx) => tx.rollback().await?,
         }
         Pass::reply(self.pass)
@@ -345,6 +349,8 @@ pub(crate) enum Connections {
     Sqlite {
         writer: SqlitePool,
         reader: SqlitePool,
+        /// None for a database in memory.
+        checkpoints: Option<Checkpoints>,
     },
     Postgres(PgPool),
 }
@@ -374,7 +380,9 @@ impl Pools {
     pub(crate) async fn begin_write(&self) -> Result<Tx> {
         let pass = self.enter(Access::Write).await?;
         let open = match &self.connections {
-            Connections::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Connections::Sqlite {
+                writer, checkpoints, ..
+            } => Open::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?, checkpoints.clone()),
             Connections::Postgres(pool) => Open::Postgres(begin(pool, "BEGIN").await?),
         };
         Ok(Tx { open, pass })
@@ -384,7 +392,7 @@ impl Pools {
     pub(crate) async fn begin_read(&self) -> Result<Tx> {
         let pass = self.enter(Access::Read).await?;
         let open = match &self.connections {
-            Connections::Sqlite { reader, .. } => Open::Sqlite(reader.begin().await?),
+            Connections::Sqlite { reader, .. } => Open::Sqlite(reader.begin().await?, None),
             Connections::Postgres(pool) => {
                 Open::Postgres(begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }

@@ -17,6 +17,7 @@
 //! Time is always passed in; the crate reads no clock. It only tells what the database's clock says ([`Catalog::time`]).
 
 mod audit;
+mod checkpoints;
 mod columns;
 mod compaction;
 mod connect;

@@ -25,8 +25,8 @@ use crate::pending::{Pending, Tenant, Waiter};
 const MAX_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The pause between two commits is this many times the CPU time of the last one, so that encoding small commits
-/// never takes more than about a quarter of a core.
-const PACE: u32 = 4;
+/// never takes more than about half a core.
+const PACE: u32 = 2;
 
 /// The answer to requests that were decoded when resources or series of their tenant were deleted.
 const DELETED_MEANWHILE: &str = "rows of this tenant were deleted while the request was under way: send it again";

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use catalog::{Lease, NewPart, Part, Replacement, Slice};
-use futures::TryStreamExt;
 use memory::Reservation;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -222,7 +221,7 @@ impl Lake {
         &self,
         inputs: &Inputs<'_>,
     ) -> Result<(Vec<Arc<SparseBatch>>, Vec<u32>), LakeError> {
-        let mut batches = self.slices(inputs.slices).await?;
+        let mut batches = self.slices_to_replace(inputs.slices).await?;
         let mut rows = 0;
         let mut starts = Vec::with_capacity(inputs.slices.len() + inputs.parts.len());
         for slice in &batches {
@@ -231,10 +230,13 @@ impl Lake {
         }
         for part in inputs.parts {
             starts.push(rows);
-            for batch in self.stored_batches(part).await? {
-                let batch = part::decode_blocks(inputs.dataset, batch)?;
+            let dataset = inputs.dataset;
+            let stored = self.stored_batches(part, Urgency::Background).await?;
+            let decoding = move || stored.into_iter().map(|batch| sparse(dataset, batch)).collect();
+            let decoded: Result<Vec<_>, LakeError> = self.inner.host.run(Urgency::Background, decoding).await?;
+            for batch in decoded? {
                 rows += batch.num_rows() as u32;
-                batches.push(Arc::new(SparseBatch::from_dense(&batch)?));
+                batches.push(batch);
             }
         }
         Ok((batches, starts))
@@ -326,30 +328,45 @@ impl Lake {
     /// # Errors
     /// [`LakeError`] if the store fails or the part is damaged.
     pub async fn part_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
-        let batches = self.stored_batches(part).await?.into_iter();
+        let batches = self.stored_batches(part, Urgency::Now).await?.into_iter();
         batches.map(|batch| part::decode(part.dataset, batch)).collect()
     }
 
     /// All rows of a part, as it holds them.
-    async fn stored_batches(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
-        let batches = self.decode_stored(part).await;
+    async fn stored_batches(&self, part: &Part, urgency: Urgency) -> Result<Vec<RecordBatch>, LakeError> {
+        let batches = self.decode_stored(part, urgency).await;
         batches.map_err(|error| error.of_object(&part.path))
     }
 
-    async fn decode_stored(&self, part: &Part) -> Result<Vec<RecordBatch>, LakeError> {
+    async fn decode_stored(&self, part: &Part, urgency: Urgency) -> Result<Vec<RecordBatch>, LakeError> {
         let batch_rows = part::Chunks::of(part.dataset).map_or(part::ROW_GROUP_ROWS, |_| CHUNK_BATCH_ROWS);
         if part.bytes <= SMALL_PART_BYTES {
             // One request instead of one for the footer and one per row group.
             let file = PartFile::from(part);
             let bytes = self.range(&file.path, 0..file.bytes).await?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(batch_rows);
-            part::check_version(reader.metadata(), &part.path)?;
-            return Ok(reader.build()?.collect::<Result<_, _>>()?);
+            let decoding = move || {
+                let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(batch_rows);
+                part::check_version(reader.metadata(), &file.path)?;
+                Ok::<_, LakeError>(reader.build()?.collect::<Result<_, _>>()?)
+            };
+            return self.inner.host.run(urgency, decoding).await?;
         }
         let reader = self.part_reader(PartFile::from(part));
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
-        Ok(builder.with_batch_size(batch_rows).build()?.try_collect().await?)
+        let mut groups = builder.with_batch_size(batch_rows).build()?;
+        let mut batches = Vec::new();
+        while let Some(group) = groups.next_row_group().await? {
+            let decoding = move || group.collect::<Result<Vec<_>, _>>();
+            batches.extend(self.inner.host.run(urgency, decoding).await??);
+        }
+        Ok(batches)
     }
+}
+
+/// Rows of a part as rewriting takes them.
+fn sparse(dataset: Dataset, stored: RecordBatch) -> Result<Arc<SparseBatch>, LakeError> {
+    let batch = part::decode_blocks(dataset, stored)?;
+    Ok(Arc::new(SparseBatch::from_dense(&batch)?))
 }
 
 /// What one compaction may take in.

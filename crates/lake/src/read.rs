@@ -44,26 +44,28 @@ impl From<&Part> for PartFile {
     }
 }
 
+/// What is there of a slice.
+enum Fetched {
+    /// It was in memory.
+    Rows(Arc<SparseBatch>),
+    /// It is to be decoded.
+    Bytes(Bytes),
+}
+
 impl Lake {
     /// The rows of a slice, from memory or from the store.
     ///
     /// # Errors
     /// [`LakeError`] if the store fails or the bytes are damaged.
     pub async fn slice(&self, slice: &Slice) -> Result<Arc<SparseBatch>, LakeError> {
-        if let Some(batch) = self.inner.cache.slices.get(&slice.id) {
-            self.inner.telemetry.cache_hit("slices");
-            return Ok(batch);
+        match self.fetch_slice(slice).await? {
+            Fetched::Rows(rows) => Ok(rows),
+            Fetched::Bytes(bytes) => {
+                let rows = self.decode_slice(slice, bytes, Urgency::Now).await?;
+                self.inner.cache.keep_slice(slice.id, Arc::clone(&rows));
+                Ok(rows)
+            }
         }
-        self.inner.telemetry.cache_miss("slices");
-        segment::check_version(slice)?;
-        let range = slice.offset as u64..(slice.offset + slice.length) as u64;
-        let bytes = self.stored_range(&slice.path, range).await?;
-        let (path, checksum) = (slice.path.clone(), slice.checksum);
-        let decoding = move || decode_slice(&bytes, checksum, &path);
-        let batch = self.inner.host.run(Urgency::Now, decoding).await??;
-        let batch = Arc::new(batch);
-        self.inner.cache.keep_slice(slice.id, Arc::clone(&batch));
-        Ok(batch)
     }
 
     /// The rows of many slices, in their order.
@@ -79,6 +81,45 @@ impl Lake {
             .buffered(CONCURRENT_READS)
             .try_collect()
             .await
+    }
+
+    /// The rows of slices that are to be replaced, in their order. They are decoded one after the other, as background work, and
+    /// not kept: memory has better uses than what will soon be gone.
+    ///
+    /// # Errors
+    /// As [`Self::slice`].
+    pub(crate) async fn slices_to_replace(&self, slices: &[Slice]) -> Result<Vec<Arc<SparseBatch>>, LakeError> {
+        let fetched = stream::iter(slices.to_vec()).map(|slice| {
+            let lake = self.clone();
+            async move { lake.fetch_slice(&slice).await.map(|fetched| (slice, fetched)) }
+        });
+        let decoded = fetched.buffered(CONCURRENT_READS).and_then(|(slice, fetched)| {
+            let lake = self.clone();
+            async move {
+                match fetched {
+                    Fetched::Rows(rows) => Ok(rows),
+                    Fetched::Bytes(bytes) => lake.decode_slice(&slice, bytes, Urgency::Background).await,
+                }
+            }
+        });
+        decoded.try_collect().await
+    }
+
+    async fn fetch_slice(&self, slice: &Slice) -> Result<Fetched, LakeError> {
+        if let Some(batch) = self.inner.cache.slices.get(&slice.id) {
+            self.inner.telemetry.cache_hit("slices");
+            return Ok(Fetched::Rows(batch));
+        }
+        self.inner.telemetry.cache_miss("slices");
+        segment::check_version(slice)?;
+        let range = slice.offset as u64..(slice.offset + slice.length) as u64;
+        self.stored_range(&slice.path, range).await.map(Fetched::Bytes)
+    }
+
+    async fn decode_slice(&self, slice: &Slice, bytes: Bytes, urgency: Urgency) -> Result<Arc<SparseBatch>, LakeError> {
+        let (path, checksum) = (slice.path.clone(), slice.checksum);
+        let decoding = move || decode_slice(&bytes, checksum, &path);
+        Ok(Arc::new(self.inner.host.run(urgency, decoding).await??))
     }
 
     /// A reader of a part.
