@@ -108,6 +108,11 @@ impl Catalog {
             .dataset_ids(tx, BTreeSet::from([(change.tenant.clone(), change.dataset)]), now)
             .await?;
         let dataset_id = datasets::id_of(&ids, &change.tenant, change.dataset)?;
+        // Before the replaced parts end: as long as they live, the new ones may go on with their mapping.
+        let mapping = match change.add.is_empty() {
+            true => None,
+            false => Some(ducklake::publish(tx, &change.tenant, dataset_id, sequence).await?),
+        };
 
         // `+dataset_id` only checks: it keeps SQLite from walking the dataset's index instead of looking up ids.
         if !change.slices.is_empty() {
@@ -132,9 +137,8 @@ impl Catalog {
             all_live("parts", change.parts.len(), gone.len())?;
             gc::queue_parts(tx, change.parts.clone(), now, due).await?;
         }
-        if !change.add.is_empty() {
-            let schema_seq = ducklake::publish(tx, &change.tenant, dataset_id, sequence).await?;
-            parts::insert(tx, dataset_id, &change.add, sequence, schema_seq, now).await?;
+        if let Some(mapping) = mapping {
+            parts::insert(tx, dataset_id, &change.add, sequence, mapping, now).await?;
         }
         Ok((sequence, ids))
     }

@@ -174,8 +174,10 @@ async fn write_definition(tx: &mut Tx, definition: &LakeDefinition) -> Result<()
     Ok(())
 }
 
-/// Shows the tenant and the columns of its dataset that no snapshot showed before, from `sequence` on. Returns the
-/// snapshot that changed the columns of the dataset last. The caller holds the row of `lake_head`.
+/// Shows the tenant and the columns of its dataset that no snapshot showed before, from `sequence` on. Returns the number of
+/// the mapping of names for parts that `sequence` publishes; it is that of a snapshot since which columns did not change.
+/// A reader that stays attached looks only for mappings from the snapshot on at which it looked last. So live parts have had
+/// this one ever since it was made, or it is made now. The caller holds the row of `lake_head`.
 pub(crate) async fn publish(tx: &mut Tx, tenant: &TenantId, dataset_id: i64, sequence: i64) -> Result<i64> {
     let known = "SELECT begin_seq FROM lake_schema WHERE tenant = $1";
     let known = tx.fetch(known, vec![tenant.into()]).await?;
@@ -225,9 +227,16 @@ pub(crate) async fn publish(tx: &mut Tx, tenant: &TenantId, dataset_id: i64, seq
         schema_changed(tx, sequence).await?;
         return Ok(sequence);
     }
-    let newest = "SELECT COALESCE(MAX(lake_seq), 0) FROM dataset_column WHERE dataset_id = $1";
+    let newest = "SELECT definition_seq, (SELECT COALESCE(MAX(lake_seq), 0) FROM dataset_column WHERE dataset_id = $1) \
+                  FROM lake_head WHERE id = 1";
     let newest = tx.fetch(newest, vec![dataset_id.into()]).await?;
-    Ok(segments::only(&newest)?.int(0)?.max(last_change))
+    let newest = segments::only(&newest)?;
+    let mapping = last_change.max(newest.int(0)?).max(newest.int(1)?);
+    // The parts of the newest rows first: they are the likeliest to have it.
+    let shown =
+        "SELECT 1 FROM part WHERE dataset_id = $1 AND end_seq IS NULL AND schema_seq = $2 ORDER BY max_ts DESC LIMIT 1";
+    let shown = tx.fetch(shown, vec![dataset_id.into(), mapping.into()]).await?;
+    Ok(if shown.is_empty() { sequence } else { mapping })
 }
 
 async fn schema_changed(tx: &mut Tx, sequence: i64) -> Result<()> {

@@ -43,6 +43,7 @@ migrations! {
     4 "0004_ducklake";
     5 "0005_ducklake_quarantine";
     6 "0006_forgotten";
+    7 "0007_ducklake_files";
 }
 
 /// The newest version of the tables that this program knows.

@@ -51,13 +51,13 @@ pub(crate) fn check(part: &NewPart) -> Result<()> {
     Ok(())
 }
 
-/// Publishes parts of one dataset as of `sequence`; its columns changed last at `schema_seq`.
+/// Publishes parts of one dataset as of `sequence`, with the mapping of names that [`crate::ducklake::publish`] gave.
 pub(crate) async fn insert(
     tx: &mut Tx,
     dataset_id: i64,
     parts: &[NewPart],
     sequence: i64,
-    schema_seq: i64,
+    mapping: i64,
     now: UnixNanos,
 ) -> Result<()> {
     let total: i64 = parts.iter().map(|part| part.rows).sum();
@@ -84,7 +84,7 @@ pub(crate) async fn insert(
             now.into(),
             sequence.into(),
             part.file_rows.into(),
-            schema_seq.into(),
+            mapping.into(),
         ]);
         row_id += part.rows;
     }

@@ -61,6 +61,37 @@ pub async fn columns_appear_with_the_parts_that_may_hold_them(database: Database
     assert_eq!(database.texts(VERSIONS).await, ["0", "1", "1", "3"]);
 }
 
+/// A reader that stays attached never looks back: a mapping that no part had when it looked must be a new one.
+pub async fn a_mapping_is_in_use_or_new(database: Database) {
+    const MAPPINGS: &str = "SELECT path || '@' || CAST(schema_seq AS TEXT) FROM part WHERE end_seq IS NULL ORDER BY id";
+    let catalog = database.migrated().await;
+    compact(&catalog, "s/1", &["attr.x"]).await;
+    compact(&catalog, "s/2", &["attr.x"]).await;
+    assert_eq!(database.texts(MAPPINGS).await, ["s/1@1", "s/2@1"]);
+    // One part for all that have it.
+    let parts = snapshot(&catalog).await.parts.iter().map(|part| part.id).collect();
+    let change = replacement(vec![], parts, vec![part("s/3", 2, (0, 1))]);
+    catalog
+        .replace(&change, &lease(&catalog).await, NOW, MINUTE)
+        .await
+        .unwrap();
+    assert_eq!(database.texts(MAPPINGS).await, ["s/3@1"]);
+    // What the program says of columns changed with snapshot 4, of which there are no parts.
+    catalog.publish_lake(&definition("one"), "/store/", NOW).await.unwrap();
+    compact(&catalog, "s/5", &["attr.x"]).await;
+    compact(&catalog, "s/6", &["attr.x"]).await;
+    assert_eq!(database.texts(MAPPINGS).await, ["s/3@1", "s/5@5", "s/6@5"]);
+    // All parts go, and later there are some again.
+    let parts = snapshot(&catalog).await.parts.iter().map(|part| part.id).collect();
+    let change = replacement(vec![], parts, vec![]);
+    catalog
+        .replace(&change, &lease(&catalog).await, NOW, MINUTE)
+        .await
+        .unwrap();
+    compact(&catalog, "s/8", &["attr.x"]).await;
+    assert_eq!(database.texts(MAPPINGS).await, ["s/8@8"]);
+}
+
 pub async fn names_that_differ_in_case_alone_go(database: Database) {
     let catalog = database.migrated().await;
     compact(
