@@ -45,9 +45,6 @@ const SYSTEM: [(&str, &str); 14] = [
 /// Deletions in a bundle.
 const DELETIONS: i64 = 100;
 
-/// An answer of the server in a bundle: metrics of a thousand tenants fit.
-const MOST_BYTES: usize = 16 << 20;
-
 const ABOUT: &str = "\
 A support bundle of otlp-rust, made by `otlp-rust doctor --bundle`.
 
@@ -120,8 +117,7 @@ async fn server(subject: &Subject) -> Vec<(&'static str, String)> {
             continue;
         };
         let status = response.status();
-        let mut text = response.text().await.unwrap_or_default();
-        text.truncate(text.floor_char_boundary(MOST_BYTES));
+        let mut text = http::text(response, http::MOST_BYTES).await;
         if !status.is_success() {
             text = format!("status {status}\n{text}");
         }

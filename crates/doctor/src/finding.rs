@@ -116,14 +116,25 @@ impl Finding {
         })
     }
 
-    /// With every text passed through `clean`.
+    /// With every text passed through `clean`, and as a terminal can show it.
     #[must_use]
     pub(crate) fn cleaned(mut self, clean: &dyn Fn(&str) -> String) -> Self {
+        let clean = |text: &str| plain(&clean(text));
         self.seen = clean(&self.seen);
         self.subject = self.subject.as_deref().map(clean);
         self.remedy = self.remedy.as_deref().map(clean);
         self
     }
+}
+
+/// A text that may hold what another server says: what moves a terminal's cursor, colours it or turns its direction becomes U+FFFD.
+/// Lines stay lines.
+pub(crate) fn plain(text: &str) -> String {
+    let acts = |c: char| {
+        c != '\n' && c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.replace(acts, "\u{fffd}")
 }
 
 /// Milliseconds with three places: a finer figure would be noise.
@@ -247,6 +258,14 @@ mod tests {
             took: Duration::from_millis(1500),
             findings,
         }
+    }
+
+    #[test]
+    fn what_others_say_cannot_act_on_a_terminal() {
+        let finding = Finding::failed("url", "\u{1b}[2J503\r ok\u{202e}\nnext: é ☃", "look").of("a\u{7}");
+        let cleaned = finding.cleaned(&str::to_owned);
+        assert_eq!(cleaned.seen, "\u{fffd}[2J503\u{fffd} ok\u{fffd}\nnext: é ☃");
+        assert_eq!(cleaned.subject.as_deref(), Some("a\u{fffd}"));
     }
 
     #[test]

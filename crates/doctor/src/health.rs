@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::finding::plain;
 use crate::http;
 
 /// What a server says of itself.
@@ -43,7 +44,7 @@ impl Health {
 
 const READY: &str = "/readyz";
 
-/// So much of an answer that is not "ok" is shown.
+/// So many characters of an answer that is not "ok" are shown.
 const SHOWN: usize = 200;
 
 /// Asks `/readyz` of the server at `url`, which may be its root or `/readyz` itself. Everything together takes no longer
@@ -53,14 +54,14 @@ pub async fn ask(url: &Url, timeout: Duration) -> Health {
         let client = http::client(url, timeout)?;
         let response = client.get(http::below(url, READY)).send().await?;
         let status = response.status();
-        let body = response.text().await.unwrap_or_default();
+        let body = http::text(response, 4 * SHOWN).await;
         Ok::<_, reqwest::Error>((status, body))
     };
     match tokio::time::timeout(timeout, asked).await {
         Ok(Ok((status, _))) if status.is_success() => Health::Ready,
         Ok(Ok((status, body))) => {
             let first = body.lines().next().unwrap_or_default();
-            let text: String = first.chars().take(SHOWN).collect();
+            let text: String = plain(first).chars().take(SHOWN).collect();
             Health::NotReady(format!("{} {text}", status.as_u16()).trim_end().to_owned())
         }
         Ok(Err(error)) if error.is_timeout() => Health::Unreachable(format!("no answer within {timeout:?}")),

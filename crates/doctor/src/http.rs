@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, RequestBuilder};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use url::Url;
 
 /// A client for `url`.
@@ -43,6 +43,25 @@ pub(crate) fn below(base: &Url, path: &str) -> Url {
         url.set_path(&format!("{stem}{path}"));
     }
     url
+}
+
+/// More of an answer is never read, whoever gives it: metrics of a thousand tenants fit.
+pub(crate) const MOST_BYTES: usize = 16 << 20;
+
+/// The first `most` bytes of an answer's body, or as much as came before an error.
+pub(crate) async fn start_of(mut response: Response, most: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < most
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
+    }
+    body
+}
+
+/// As [`start_of`], as text; what is no UTF-8 becomes U+FFFD.
+pub(crate) async fn text(response: Response, most: usize) -> String {
+    String::from_utf8_lossy(&start_of(response, most).await).into_owned()
 }
 
 /// An address without what must not be shown.

@@ -17,6 +17,8 @@ mod endpoints;
 mod examine;
 mod finding;
 pub mod health;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod reach;
 mod secrets;

@@ -61,7 +61,8 @@ async fn api(address: SocketAddr, timeout: Duration) -> Option<bool> {
         .await
         .ok()?;
     let well = response.status().is_success();
-    let body: serde_json::Value = response.json().await.ok()?;
+    let body = http::start_of(response, http::MOST_BYTES).await;
+    let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
     Some(well && body["status"] == "ok" && body["version"].is_string())
 }
 
@@ -73,7 +74,7 @@ async fn metrics(address: SocketAddr, timeout: Duration) -> Option<bool> {
         .send()
         .await
         .ok()?;
-    Some(response.text().await.ok()?.contains("\n# TYPE otlp_"))
+    Some(http::text(response, http::MOST_BYTES).await.contains("\n# TYPE otlp_"))
 }
 
 async fn otlp_http(address: SocketAddr, timeout: Duration) -> Option<bool> {
@@ -94,7 +95,8 @@ async fn otlp_grpc(address: SocketAddr, timeout: Duration) -> Option<bool> {
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(NOTHING);
-    Some(request.send().await.ok()?.bytes().await.ok()? == SERVING)
+    let answer = http::start_of(request.send().await.ok()?, SERVING.len() + 1).await;
+    Some(answer == SERVING)
 }
 
 /// Whether it answers the question for TLS as a PostgreSQL server does (protocol documentation, SSLRequest).

@@ -36,14 +36,14 @@ pub(crate) async fn check(subject: &Subject, found: &Found) {
     }
 }
 
-/// Another clock's time (ns) and how coarse it is.
-struct Told {
+/// How far another clock is ahead (ns), and how coarse it is.
+pub(crate) struct Told {
     at: i64,
     coarse: Duration,
 }
 
 /// Asks another clock; `None` if there is none or it does not answer, which other checks say.
-async fn compare(of: &str, asked: impl Future<Output = Option<Told>>) -> Option<Finding> {
+pub(crate) async fn compare(of: &str, asked: impl Future<Output = Option<Told>>) -> Option<Finding> {
     let told = asked.await?;
     let skew = told.at;
     let name = format!("clock.{of}");
@@ -101,7 +101,6 @@ async fn redis_time(subject: &Subject, config: &Config) -> Option<Told> {
     Some(difference(started, before, told, Duration::ZERO))
 }
 
-/// The header `Date` of whatever the store's server answers to an unsigned request; it has whole seconds.
 async fn store_time(subject: &Subject, config: &Config) -> Option<Told> {
     let endpoint = endpoints::store(config)?;
     let scheme = if endpoint.tls == endpoints::Tls::None {
@@ -110,8 +109,13 @@ async fn store_time(subject: &Subject, config: &Config) -> Option<Told> {
         "https"
     };
     let url = Url::parse(&format!("{scheme}://{}/", endpoint.address())).ok()?;
+    header_time(url, subject.timeout).await
+}
+
+/// The header `Date` of whatever the store's server answers to an unsigned request; it has whole seconds.
+pub(crate) async fn header_time(url: Url, timeout: Duration) -> Option<Told> {
     // Whose clock it is decides nothing here, so a certificate that another check complains of does not matter.
-    let client = http::builder(&url, subject.timeout)
+    let client = http::builder(&url, timeout)
         .danger_accept_invalid_certs(true)
         .build()
         .ok()?;

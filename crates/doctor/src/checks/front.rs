@@ -20,7 +20,7 @@ pub const TENANT: &str = "otlp-rust-doctor";
 
 const TENANT_HEADER: &str = "X-Scope-OrgID";
 
-/// Of a refusal so much is shown.
+/// Of a refusal so many characters are shown.
 const SHOWN: usize = 200;
 
 /// What is acknowledged is readable at once; only caches on the way may know an older answer.
@@ -131,7 +131,7 @@ async fn export(front: &Front, timeout: Duration) -> Finding {
 
 async fn refusal(name: &str, url: &Url, response: reqwest::Response, hint: &str, front: &Front) -> Finding {
     let status = response.status();
-    let body = response.text().await.unwrap_or_default();
+    let body = http::text(response, 4 * SHOWN).await;
     let body: String = body
         .split_whitespace()
         .collect::<Vec<_>>()
@@ -193,7 +193,7 @@ async fn write(front: &Front, timeout: Duration) -> Finding {
         let asked = client.get(source.clone()).header(TENANT_HEADER, TENANT);
         match asked.header("accept", "application/json").send().await {
             Ok(response) if response.status().is_success() => {
-                let body = response.text().await.unwrap_or_default();
+                let body = http::text(response, http::MOST_BYTES).await;
                 let took = started.elapsed();
                 return if body.contains(&span_name(&id)) {
                     let seen = format!(

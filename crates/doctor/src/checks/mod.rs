@@ -13,6 +13,8 @@ mod redis;
 mod store;
 
 pub(crate) use catalog::open as open_catalog;
+#[cfg(test)]
+pub(crate) use clock::{compare, header_time};
 pub use front::TENANT;
 
 use std::sync::Arc;
