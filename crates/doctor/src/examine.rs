@@ -11,7 +11,7 @@ use schema::{Clock as _, SystemClock};
 use url::Url;
 
 use crate::checks;
-use crate::finding::{Finding, Report, shown};
+use crate::finding::{Finding, Report, plain, shown};
 use crate::secrets::Secrets;
 
 /// What is examined.
@@ -92,7 +92,7 @@ pub async fn examine(subject: Arc<Subject>) -> Report {
             )),
         }
     }
-    let clean = |text: &str| subject.secrets.clean(text);
+    let clean = |text: &str| plain(&subject.secrets.clean(text));
     Report {
         version: subject.version.clone(),
         at: SystemClock.now(),

@@ -85,7 +85,10 @@ fn mutated_answers_are_findings() {
             for finding in report.findings {
                 // A check that panics says so in a finding of its name.
                 assert_ne!(finding.name, "url", "{finding:?}");
-                assert!(!finding.seen.contains('\u{1b}') && finding.seen.len() < 2000, "{finding:?}");
+                assert!(
+                    !finding.seen.contains('\u{1b}') && finding.seen.len() < 2000,
+                    "{finding:?}"
+                );
             }
         });
     });

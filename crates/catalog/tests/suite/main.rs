@@ -81,6 +81,7 @@ cases! {
     orphans::a_commit_that_comes_too_late_is_refused,
     orphans::a_grace_begins_when_objects_are_replaced,
     ducklake::columns_appear_with_the_parts_that_may_hold_them,
+    ducklake::a_mapping_is_in_use_or_new,
     ducklake::names_that_differ_in_case_alone_go,
     ducklake::publishing_again_changes_nothing,
     ducklake::parts_in_quarantine_are_not_published,

@@ -148,10 +148,10 @@ fn mutated_parts_are_errors() {
                     let mut part = part.clone();
                     part.bytes = bytes;
                     let _ = lake.part_batches(&part).await;
-                    if dataset == Dataset::Spans {
-                        if let Ok(mut blocks) = lake.trace_rows(&part, &[7; 16]).await {
-                            while let Ok(Some(_)) = blocks.next().await {}
-                        }
+                    if dataset == Dataset::Spans
+                        && let Ok(mut blocks) = lake.trace_rows(&part, &[7; 16]).await
+                    {
+                        while let Ok(Some(_)) = blocks.next().await {}
                     }
                     let reader = lake.part_reader(PartFile::from(&part));
                     if let Ok(footer) = reader.footer().await {
