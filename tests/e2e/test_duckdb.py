@@ -22,6 +22,8 @@ SECOND = 1_000_000_000
 # An instant with nanoseconds, and one without: what is counted from another time loses less than a microsecond.
 START = 1_772_366_400_000_000_789
 EVEN = 1_772_366_400_000_000_000
+# What is sent is older than what is kept by default.
+KEPT = {"OTLP_RUST__RETENTION__DEFAULT": "0"}
 
 
 class DuckError(Exception):
@@ -77,9 +79,7 @@ class DuckDB:
 def quiet(request, make_server):
     """A server that compacts only when it is told to."""
     never = {"OTLP_RUST__COMPACTION__INTERVAL": "1h", "OTLP_RUST__COMPACTION__MAX_SLICE_AGE": "1h"}
-    # What is sent is older than the retention of some day.
-    never["OTLP_RUST__GC__INTERVAL"] = "1h"
-    return make_server(backend=request.param, env=never)
+    return make_server(backend=request.param, env=never | KEPT)
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def test_reading_while_the_platform_works(make_server, duck, tenant, rng, backen
     """While slices become parts and parts are merged, counts only grow, never pass what was sent, and show no row twice; and what
     was there at an earlier version, or time, stays as it was."""
     busy = {"OTLP_RUST__COMPACTION__INTERVAL": "100ms", "OTLP_RUST__COMPACTION__MAX_SLICE_AGE": "200ms"}
-    server = make_server(backend=backend, env=busy)
+    server = make_server(backend=backend, env=busy | KEPT)
     first = spans(rng, 10)
     wire.send_http(server, "traces", wire.request("traces", first), tenant)
     server.compact()

@@ -231,12 +231,12 @@ pub(crate) async fn publish(tx: &mut Tx, tenant: &TenantId, dataset_id: i64, seq
                   FROM lake_head WHERE id = 1";
     let newest = tx.fetch(newest, vec![dataset_id.into()]).await?;
     let newest = segments::only(&newest)?;
-    let mapping = last_change.max(newest.int(0)?).max(newest.int(1)?);
-    // The parts of the newest rows first: they are the likeliest to have it.
-    let shown =
-        "SELECT 1 FROM part WHERE dataset_id = $1 AND end_seq IS NULL AND schema_seq = $2 ORDER BY max_ts DESC LIMIT 1";
-    let shown = tx.fetch(shown, vec![dataset_id.into(), mapping.into()]).await?;
-    Ok(if shown.is_empty() { sequence } else { mapping })
+    let last_change = last_change.max(newest.int(0)?).max(newest.int(1)?);
+    // The parts of the newest rows first: they are the likeliest to have one.
+    let shown = "SELECT schema_seq FROM part WHERE dataset_id = $1 AND end_seq IS NULL AND schema_seq >= $2 \
+                 ORDER BY max_ts DESC LIMIT 1";
+    let shown = tx.fetch(shown, vec![dataset_id.into(), last_change.into()]).await?;
+    shown.first().map_or(Ok(sequence), |row| row.int(0))
 }
 
 async fn schema_changed(tx: &mut Tx, sequence: i64) -> Result<()> {

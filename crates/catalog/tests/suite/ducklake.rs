@@ -34,9 +34,9 @@ fn definition(name: &str) -> LakeDefinition {
     }
 }
 
-/// Commits a slice with columns and compacts it.
+/// Commits a slice with columns and compacts it to the part `name`.
 async fn compact(catalog: &Catalog, name: &str, columns: &[&str]) {
-    let mut new = segment(name, &[(0, 1)], &[]);
+    let mut new = segment(&format!("{name}.slices"), &[(0, 1)], &[]);
     new.columns = columns.iter().map(|name| column(name)).collect();
     let slices = commit(catalog, &new).await;
     let lease = lease(catalog).await;
