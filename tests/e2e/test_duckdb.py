@@ -297,7 +297,7 @@ def test_tables_that_appear_while_a_reader_stays_attached(quiet, duck, tenant, r
     quiet.compact()
     reader = duck(quiet)
     assert_same(quiet, reader, tenant, ["spans", "resources"])
-    wire.send_http(quiet, "logs", wire.request("logs", [wire.record("bare", {}, time_unix_nano=START)]), tenant)
+    wire.send_http(quiet, "logs", wire.request("logs", [wire.record("bare", {}, time_unix_nano=START, observed_time_unix_nano=START)]), tenant)
     quiet.compact()
     assert_same(quiet, reader, tenant, ["logs"])
 
