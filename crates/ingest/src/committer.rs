@@ -254,8 +254,10 @@ impl Inner {
         }
     }
 
-    /// Keeps a batch's allocations and its memory of known texts for the next commit.
+    /// Keeps a batch's allocations and its memory of known texts for the next commit, unless memory is short: nobody counts them.
     fn put_back(&self, tenant: &Tenant, batch: TenantBatch, bytes: usize) {
-        self.spare.lock().put(tenant, batch, bytes);
+        if !self.memory.is_pressed() {
+            self.spare.lock().put(tenant, batch, bytes);
+        }
     }
 }

@@ -146,6 +146,11 @@ impl Account {
         self.share
     }
 
+    /// Whether the process, as last measured, holds more than it may.
+    pub fn is_pressed(&self) -> bool {
+        self.budget.is_pressed()
+    }
+
     /// Bytes that this use holds.
     pub fn used(&self) -> u64 {
         self.budget.used(self.of)

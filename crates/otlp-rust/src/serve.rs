@@ -168,6 +168,16 @@ fn watch_memory(server: &Server) -> Result<()> {
     allocator::keep_for(limit);
     let most = limit + (limit / 4).min(SLACK);
     let resident = memory::Resident::of_this_process(allocator::page_bytes());
+    let runtimes = [Handle::current(), server.queries.clone()];
+    let reclaim = move || {
+        allocator::reclaim();
+        // A thread that slept before memory ran short wakes, and gives back what it holds before it sleeps again.
+        for runtime in &runtimes {
+            for _ in 0..runtime.metrics().num_workers() {
+                runtime.spawn(async {});
+            }
+        }
+    };
     let uses = budget.clone();
     let report = move |bytes, pressed| {
         allocator::set_short(pressed);
@@ -178,7 +188,7 @@ fn watch_memory(server: &Server) -> Result<()> {
     };
     std::thread::Builder::new()
         .name("memory".to_owned())
-        .spawn(move || memory::watch(&budget, &resident, most, allocator::reclaim, report))
+        .spawn(move || memory::watch(&budget, &resident, most, reclaim, report))
         .context("cannot start the thread that watches the memory")?;
     Ok(())
 }

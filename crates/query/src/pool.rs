@@ -75,6 +75,13 @@ pub(crate) async fn relieved(budget: &memory::Budget) -> Result<(), QueryError> 
     Ok(())
 }
 
+/// What is reserved for bytes that an operator counts. Tables of an aggregation double when they are full, and are counted afterwards: while
+/// one is copied it takes as much again, in an instant in which nobody could be refused anything.
+fn weighed(reservation: &MemoryReservation, bytes: usize) -> u64 {
+    let doubles = reservation.consumer().name().contains("Aggregate");
+    bytes as u64 * if doubles { 2 } else { 1 }
+}
+
 impl BudgetPool {
     pub(crate) fn new(account: &Account) -> Self {
         Self {
@@ -100,18 +107,19 @@ impl MemoryPool for BudgetPool {
         "query.max_memory"
     }
 
-    fn grow(&self, _: &MemoryReservation, additional: usize) {
-        self.held().grow(additional as u64);
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.held().grow(weighed(reservation, additional));
     }
 
-    fn shrink(&self, _: &MemoryReservation, shrink: usize) {
-        self.held().shrink(shrink as u64);
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.held().shrink(weighed(reservation, shrink));
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut held = self.held();
-        held.try_grow(additional as u64).map_err(|refused| {
-            if let Some(short) = fault_of_others(refused, held.bytes(), additional as u64, self.share) {
+        let wanted = weighed(reservation, additional);
+        held.try_grow(wanted).map_err(|refused| {
+            if let Some(short) = fault_of_others(refused, held.bytes(), wanted, self.share) {
                 return DataFusionError::External(Box::new(short));
             }
             let (consumer, held) = (reservation.consumer().name(), reservation.size());
