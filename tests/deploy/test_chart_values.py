@@ -240,7 +240,7 @@ def test_sizes_follow_the_formula():
     load = {"spansPerSecond": 100_000, "logRecordsPerSecond": 50_000, "samplesPerSecond": 500_000, "retention": "30d"}
     values = over(example("values-medium.yaml"), {"sizing": load})
     # 100,000 / 160,000 + 50,000 / 190,000 + 500,000 / 1,362,000 = 1.26 cores on average, 2.51 at the peak, of 0.7 a pod.
-    # 2 x (100,000 x 503 + 50,000 x 299 + 500,000 x 61) B/s / 4 pods x 12 = 548 MiB; / 0.8 = 685, or 548 + 208 = 756.
+    # 2 x (100,000 x 503 + 50,000 x 299 + 500,000 x 61) B/s / 4 pods x 12 = 548 MiB; / 0.8 = 685, or 548 + 204 = 752.
     assert sizes(values) == {"otlp-service": (4, 3, 8, "1000m", 1024)}
     # (100,000 x 33 + 50,000 x 28 + 500,000 x 0.8) B/s x 30 d x 1.1
     assert "about 13543 GiB" in texts(over(STORE, values))["otlp-rust/templates/NOTES.txt"]

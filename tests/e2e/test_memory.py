@@ -73,7 +73,7 @@ def small(make_server, group):
             server.through = ["sh", "-c", f'echo $$ >"{group.folder}/cgroup.procs" && exec "$@"', "sh"]
         else:
             # What it takes of 512 MiB.
-            server.env["OTLP_RUST__MEMORY__LIMIT"] = "304MiB"
+            server.env["OTLP_RUST__MEMORY__LIMIT"] = "308MiB"
         server.start()
         watches.append((server, Watch(server.pid)))
         return server

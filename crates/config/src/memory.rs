@@ -15,7 +15,7 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 const USABLE_PERCENT: u64 = 80;
 
 /// That rest is not smaller than this, unless it would be more than half of the limit.
-const UNCOUNTED: u64 = 208 << 20;
+const UNCOUNTED: u64 = 204 << 20;
 
 /// Without a control group limit other programs share the machine, so we do not take more than this by ourselves.
 const MACHINE_CAP: u64 = 4 << 30;

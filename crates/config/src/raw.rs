@@ -378,7 +378,7 @@ impl Default for RawGc {
 pub(crate) struct RawMemory {
     /// What requests, queries, compactions and caches together are planned for. A process that is measured to hold
     /// much more (48MiB, or a quarter) refuses new work until it holds less. Unset: 80 % of the control group's limit
-    /// (v1 or v2), or what is left of it after 208MiB; without a limit, 80 % of the machine's memory but at most 4GiB.
+    /// (v1 or v2), or what is left of it after 204MiB; without a limit, 80 % of the machine's memory but at most 4GiB.
     pub limit: Option<ByteSize>,
 }
 

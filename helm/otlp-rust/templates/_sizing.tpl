@@ -14,7 +14,7 @@ on local disk, without TLS and without a sidecar.
   most     = twice the pods of the peak, at most maxPods
   memory   = bytes a second and pod (503 B a span, 299 B a log record, 61 B a sample, decompressed)
              x 3 (a request takes three times its size) x 1 s (until its commit has ended) x 4 (pending requests have a quarter)
-             + 208 MiB or / 0.8, as the process plans, in steps of 256 MiB
+             + 204 MiB or / 0.8, as the process plans, in steps of 256 MiB
   queries  = (concurrentQueries / query.concurrency, rounded up) + 1 pods, with split roles; nothing was measured for them
   store    = bytes at rest (33 B a span, 28 B a log record, 0.8 B a sample) x retention x 1.1
 */}}
@@ -62,7 +62,7 @@ storeGiB: {{ divf (mulf $atRest (include "otlp.seconds" $s.retention | float64) 
 
 {{- define "otlp.sizing.memory" -}}
 {{- $plan := divf (mulf .bytes (float64 .factor) 12) (float64 .pods) 1048576 -}}
-{{- $needed := maxf (float64 .least) (addf $plan 208) (divf $plan 0.8) -}}
+{{- $needed := maxf (float64 .least) (addf $plan 204) (divf $plan 0.8) -}}
 {{- mul 256 (divf $needed 256 | ceil | int) -}}
 {{- end }}
 

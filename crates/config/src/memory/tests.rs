@@ -25,7 +25,7 @@ fn version_2_in_a_container() {
         ("/proc/self/cgroup", "0::/\n"),
         ("/sys/fs/cgroup/memory.max", "536870912\n"),
     ];
-    assert_limit(&files, (512 - 208) * MIB, MemorySource::Cgroup);
+    assert_limit(&files, (512 - 204) * MIB, MemorySource::Cgroup);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn without_a_group_the_machine_counts_up_to_4_gib() {
 
 #[test]
 fn unreadable_or_odd_files_fall_back() {
-    let fallback = (512 - 208) * MIB;
+    let fallback = (512 - 204) * MIB;
     assert_limit(&[], fallback, MemorySource::Fallback);
     assert_limit(
         &[
